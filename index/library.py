@@ -1,0 +1,256 @@
+"""Library: the catalog and one vector store for each descriptor; implements provenance.match.Index.
+
+On disk: `catalog.sqlite` (the truth) and `stores/NAME-N.faiss` (caches, rebuilt when in doubt).
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from index.catalog import Catalog, Generation, NewReference
+from index.vectors import FaissStore, file_sha256
+from provenance.errors import CheckError, UsageError
+from provenance.fingerprint import DescriptorSpec, Fingerprint, similarity
+from provenance.match import Candidate, Reference
+from provenance.recipe import Recipe
+
+_SAME_PICTURE_LIMIT = 5  # references reported of one picture that many references show
+
+
+class Library:
+    """A library folder. `open` reads it, `create` makes it where there is none.
+
+    One process adds or removes at a time (a file lock); any number may search meanwhile.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self.folder = folder
+        self._catalog = catalog
+        self._lock = threading.RLock()
+        self._stores: dict[str, FaissStore] = {}
+        self._files: list[Path] = []
+        self._upto = -1
+        self._removals = -1
+        self._seen = ""
+
+    @classmethod
+    def open(cls, folder: Path) -> "Library":
+        """Raises MissingError where there is no library, CheckError where it is damaged."""
+        return cls(folder, Catalog(folder / "catalog.sqlite"))
+
+    @classmethod
+    def create(cls, folder: Path, specs: Sequence[DescriptorSpec]) -> "Library":
+        """Opens the library, or makes an empty one that holds these descriptors."""
+        try:
+            (folder / "stores").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make a library at {folder}: {error.strerror}") from None
+        library = cls(folder, Catalog(folder / "catalog.sqlite", create=True))
+        library._catalog.declare(specs)
+        return library
+
+    def close(self) -> None:
+        self._catalog.close()
+
+    def __enter__(self) -> "Library":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def version(self) -> str:
+        with self._lock:
+            return self._catalog.version
+
+    @property
+    def specs(self) -> tuple[DescriptorSpec, ...]:
+        with self._lock:
+            return self._catalog.specs()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return self._catalog.reference_count()
+
+    def describe(self) -> dict[str, object]:
+        """What `index info` shows."""
+        with self._lock:
+            return {
+                "folder": str(self.folder),
+                "version": self.version,
+                **self._catalog.counts(),
+                "sources": self._catalog.sources(),
+                "descriptors": [str(spec) for spec in self.specs],
+                "bytes": sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()),
+            }
+
+    def search(self, fingerprint: Fingerprint, limit: int) -> list[Candidate]:
+        """The `limit` nearest pictures of each descriptor, with every descriptor's similarity.
+
+        A picture that many references show counts once; up to five of them are named.
+        """
+        with self._lock:
+            self._refresh()
+            exact = self._catalog.picture_of(fingerprint.content)
+            pictures = {exact} if exact is not None else set()
+            for name, store in self._stores.items():
+                if name in fingerprint.values:
+                    row = fingerprint.values[name].vector
+                    pictures.update(store.nearest(row, limit).tolist())
+            return [
+                candidate
+                for picture in sorted(pictures)
+                for candidate in self._candidates(picture, fingerprint, picture == exact)
+            ]
+
+    def find_recipe(self, recipe: Recipe) -> list[Reference]:
+        with self._lock:
+            self._catalog.require_present()
+            if recipe.key is None:
+                return []
+            return self._catalog.references("recipe_key", recipe.key, _SAME_PICTURE_LIMIT)
+
+    def thumbnail(self, reference: Reference) -> bytes | None:
+        with self._lock:
+            return self._catalog.thumbnail(reference.id)
+
+    def reference(self, uri: str) -> Reference | None:
+        with self._lock:
+            found = self._catalog.references("uri", uri, 1)
+            return found[0] if found else None
+
+    def stamps(self, uris: Sequence[str]) -> dict[str, str]:
+        with self._lock:
+            return self._catalog.stamps(uris)
+
+    def add(self, batch: Sequence[NewReference]) -> None:
+        """Adds or replaces references: all of the batch or none of it."""
+        with self._lock:
+            self._catalog.require_present()
+            self._catalog.add(batch)
+
+    def remove(self, *, uri: str | None = None, source: str | None = None) -> int:
+        """Removes one reference, or all of one source; says how many."""
+        where, value = ("uri", uri) if uri is not None else ("source", source)
+        if value is None:
+            raise UsageError("say which reference (uri) or which source to remove")
+        with self.writing(), self._lock:
+            return self._catalog.remove(where, value)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the library's one writer's place; raises UsageError when another has it."""
+        with (self.folder / "writer.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(f"another process is changing {self.folder}; try later") from None
+            yield
+
+    def build(self) -> None:
+        """Writes the stores to disk, so that the next opening need not read every row."""
+        with self.writing(), self._lock:
+            self._refresh()
+            for name, store in self._stores.items():
+                self._write(name, store)
+            listed = {g.file for name in self._stores for g in self._catalog.generations(name)}
+            for file in (self.folder / "stores").glob("*"):
+                if file.name not in listed:
+                    file.unlink()
+
+    def verify(self) -> list[str]:
+        """What is wrong with the library, in words; nothing when all is well."""
+        with self._lock:
+            found = self._catalog.problems()
+            last = self._catalog.last_picture()
+            for spec in self.specs:
+                ids, rows = self._catalog.vectors(spec)
+                if len(ids) != self._catalog.counts()["pictures"]:
+                    found.append(f"{spec.name}: {len(ids)} values, one for each picture expected")
+                if spec.metric == "cosine" and len(rows):
+                    off = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
+                    if not off < 1e-3:
+                        found.append(f"{spec.name}: rows that are not of unit length")
+                for generation in self._catalog.generations(spec.name):
+                    if generation.upto_picture > last + 1 and not generation.removals:
+                        found.append(f"{generation.file}: built from rows that are gone")
+                    found += self._file_problems(generation)
+            return found
+
+    def _file_problems(self, generation: Generation) -> list[str]:
+        path = self.folder / "stores" / generation.file
+        if not path.is_file():
+            return [f"{generation.file}: missing (a cache: rebuilt by the next `index add`)"]
+        if file_sha256(path) != generation.sha256:
+            return [f"{generation.file}: damaged (a cache: not used, rebuilt by `index add`)"]
+        return []
+
+    def _candidates(self, picture: int, asked: Fingerprint, exact: bool) -> list[Candidate]:
+        held = self._catalog.values(picture)
+        close = {n: similarity(asked.values[n], v) for n, v in held.items() if n in asked.values}
+        references = self._catalog.references("picture_id", picture, _SAME_PICTURE_LIMIT)
+        return [Candidate(reference, close, exact) for reference in references]
+
+    def _refresh(self) -> None:
+        """Brings the stores up to the catalog's last committed change."""
+        self._catalog.require_present()
+        for file in self._files:
+            if not file.is_file():
+                raise CheckError(f"{file} was removed while the library was in use")
+        if (version := self._catalog.version) == self._seen:
+            return
+        if self._removals != self._catalog.removals:
+            self._load()
+        last = self._catalog.last_picture()
+        if last > self._upto:
+            for spec in self.specs:
+                self._stores[spec.name].add(*self._catalog.vectors(spec, after=self._upto))
+            self._upto = last
+        self._seen = version
+
+    def _load(self) -> None:
+        """The stores from their newest good files, or empty ones; rows after them are added."""
+        self._removals = self._catalog.removals
+        self._files = []
+        loaded: dict[str, tuple[FaissStore, int]] = {}
+        for spec in self.specs:
+            for generation in self._catalog.generations(spec.name):
+                path = self.folder / "stores" / generation.file
+                usable = generation.removals == self._removals and path.is_file()
+                if usable and file_sha256(path) == generation.sha256:
+                    loaded[spec.name] = FaissStore.read(spec, path), generation.upto_picture
+                    self._files.append(path)
+                    break
+        common = {upto for _, upto in loaded.values()}
+        if len(loaded) < len(self.specs) or len(common) != 1:
+            loaded = {spec.name: (FaissStore(spec), 0) for spec in self.specs}
+            common, self._files = {0}, []
+        self._stores = {name: store for name, (store, _) in loaded.items()}
+        self._upto = common.pop() if common else 0
+
+    def _write(self, name: str, store: FaissStore) -> None:
+        known = self._catalog.generations(name)
+        current = known[0] if known else None
+        same = current and (current.upto_picture, current.removals) == (self._upto, self._removals)
+        if current and same and not self._file_problems(current):
+            return
+        number = 1 + max((int(g.file.split("-")[-1].split(".")[0]) for g in known), default=0)
+        path = self.folder / "stores" / f"{name}-{number}.faiss"
+        digest = store.write(path)
+        _sync_folder(path.parent)
+        new = Generation(name, path.name, digest, self._upto, self._removals)
+        for old in self._catalog.record_generation(new):
+            (self.folder / "stores" / old).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,118 @@
+"""Nearest-vector stores. Ids in, ids out; knows nothing of pictures.
+
+`PlainStore` is the oracle: the FAISS stores return what it returns.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenance.errors import CheckError
+from provenance.fingerprint import DescriptorSpec
+
+Ids = NDArray[np.int64]
+
+
+class VectorStore(Protocol):
+    """Holds rows of one descriptor: (N, dim / 8) uint8 or (N, dim) float32 unit rows."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, ids: Ids, rows: NDArray[Any]) -> None: ...
+
+    def nearest(self, row: NDArray[Any], count: int) -> Ids:
+        """Ids of the `count` nearest rows and of all that are exactly as near as the last."""
+
+
+class PlainStore:
+    """Compares with every row, in numpy."""
+
+    def __init__(self, spec: DescriptorSpec) -> None:
+        self._hamming = spec.metric == "hamming"
+        width = spec.dim // 8 if self._hamming else spec.dim
+        self._ids = np.zeros(0, np.int64)
+        self._rows = np.zeros((0, width), np.uint8 if self._hamming else np.float32)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, ids: Ids, rows: NDArray[Any]) -> None:
+        self._ids = np.concatenate([self._ids, ids])
+        self._rows = np.concatenate([self._rows, rows])
+
+    def nearest(self, row: NDArray[Any], count: int) -> Ids:
+        if not len(self._ids):
+            return self._ids
+        if self._hamming:
+            far = np.bitwise_count(self._rows ^ row).sum(axis=1).astype(np.float64)
+        else:
+            far = 1.0 - self._rows.astype(np.float64) @ row
+        limit = np.partition(far, min(count, len(far)) - 1)[min(count, len(far)) - 1]
+        chosen = np.flatnonzero(far <= limit)
+        order: Ids = self._ids[chosen[np.argsort(far[chosen], kind="stable")]]
+        return order
+
+
+class FaissStore:
+    """Exact search in FAISS: IndexBinaryFlat for bits, IndexFlatIP for unit rows."""
+
+    def __init__(self, spec: DescriptorSpec, index: Any = None) -> None:
+        import faiss
+
+        self._hamming = spec.metric == "hamming"
+        if index is None and self._hamming:
+            index = faiss.IndexBinaryIDMap2(faiss.IndexBinaryFlat(spec.dim))
+        elif index is None:
+            index = faiss.IndexIDMap2(faiss.IndexFlatIP(spec.dim))
+        if index.d != spec.dim:
+            raise CheckError(f"an index of {index.d} dimensions cannot hold {spec}")
+        self._index = index
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    def add(self, ids: Ids, rows: NDArray[Any]) -> None:
+        if len(ids):
+            self._index.add_with_ids(np.ascontiguousarray(rows), ids)
+
+    def nearest(self, row: NDArray[Any], count: int) -> Ids:
+        if not len(self):
+            return np.zeros(0, np.int64)
+        query = np.ascontiguousarray(row[None])
+        far, ids = self._index.search(query, min(count, len(self)))
+        if not self._hamming or len(self) <= count:
+            found: Ids = ids[0]
+            return found
+        _, distances, ties = self._index.range_search(query, int(far[0, -1]) + 1)
+        tied: Ids = ties[np.argsort(distances, kind="stable")]
+        return tied
+
+    def write(self, path: Path) -> str:
+        """Writes aside, flushes to disk, renames; returns the file's SHA-256."""
+        import faiss
+
+        part = path.with_suffix(".part")
+        write = faiss.write_index_binary if self._hamming else faiss.write_index
+        write(self._index, str(part))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        digest = file_sha256(part)
+        part.replace(path)
+        return digest
+
+    @classmethod
+    def read(cls, spec: DescriptorSpec, path: Path) -> "FaissStore":
+        """Reads a file whose SHA-256 has been checked. Never call it on another's file."""
+        import faiss
+
+        read = faiss.read_index_binary if spec.metric == "hamming" else faiss.read_index
+        return cls(spec, read(str(path)))
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

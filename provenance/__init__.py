@@ -1,0 +1,1 @@
+"""Recipes, fingerprints, matches, verdicts, labels, audit. Imports none of the other rooms."""

@@ -1,0 +1,121 @@
+"""Files → findings: fingerprinted in parallel, judged one by one, resumable.
+
+A finding is one line of the audit's JSON, as a dict: what the reports, the terminal and the journal
+of a stopped audit all read.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from provenance.check import Checker
+from provenance.scan import FingerprinterFactory, Scanned, scan
+
+Finding = dict[str, Any]
+
+NO_VERDICT: Finding = {
+    "decision": None,
+    "reasons": [],
+    "matches": [],
+    "policy": None,
+    "library": None,
+}
+
+
+def audit(
+    paths: Sequence[Path],
+    checker: Checker,
+    factory: FingerprinterFactory,
+    *,
+    workers: int = 1,
+    journal: "Journal | None" = None,
+) -> Iterator[Finding]:
+    """A finding for each path, in order. Raises CheckError when the check itself cannot run.
+
+    `factory` makes the fingerprinter of each worker process, with the checker's descriptors.
+    """
+    todo = [path for path in paths if journal is None or journal.finding(path) is None]
+    fresh = scan(todo, factory, workers=workers, thumbnails=False)
+    for path in paths:
+        known = journal.finding(path) if journal else None
+        if known is not None:
+            yield known
+            continue
+        finding = _judge(next(fresh), checker)
+        if journal:
+            journal.add(path, finding)
+        yield finding
+
+
+class Journal:
+    """The findings so far of one audit, so that a killed audit goes on where it stopped.
+
+    A finding counts while its file has the same size and modification time, and the journal while
+    policy and library version (`basis`) are the same.
+    """
+
+    def __init__(self, file: Path, basis: str) -> None:
+        self._file = file
+        self._found: dict[str, tuple[str, Finding]] = {}
+        lines = file.read_text("utf-8").split("\n") if file.exists() else []
+        if lines and lines[0] == json.dumps(basis):
+            self._found = dict(filter(None, map(_entry, lines[1:])))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._out = file.open("w", encoding="utf-8")
+        self._write(basis)
+        for path, (stamp, finding) in self._found.items():
+            self._write([path, stamp, finding])
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.close()
+
+    def finding(self, path: Path) -> Finding | None:
+        stamp, finding = self._found.get(str(path), ("", None))
+        return finding if finding and stamp == _stamp(path) else None
+
+    def add(self, path: Path, finding: Finding) -> None:
+        self._write([str(path), _stamp(path), finding])
+
+    def finished(self) -> None:
+        """Forgets everything: the audit has reached its end."""
+        self._file.unlink(missing_ok=True)
+
+    def _write(self, line: Any) -> None:
+        self._out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._out.flush()
+
+
+def _entry(line: str) -> tuple[str, tuple[str, Finding]] | None:
+    try:
+        path, stamp, finding = json.loads(line)
+    except ValueError:  # the line that a kill cut short
+        return None
+    return path, (stamp, finding)
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "unreadable"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _judge(scanned: Scanned, checker: Checker) -> Finding:
+    verdict = None
+    if scanned.fingerprint is not None:
+        verdict = checker.judge(scanned.fingerprint, scanned.frames, scanned.recipe)
+    return {
+        "path": str(scanned.path),
+        **(verdict.to_json() if verdict else NO_VERDICT),
+        "error": scanned.error,
+        "recipe": scanned.recipe.to_json() if scanned.recipe else None,
+        "labels": {},
+    }

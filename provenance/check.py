@@ -1,0 +1,54 @@
+"""Checker: picture → fingerprint → candidates → verdict. An error means: no picture."""
+
+from provenance.errors import CheckError, VersionMismatch
+from provenance.fingerprint import Fingerprint, Fingerprinter
+from provenance.images import Picture
+from provenance.match import Index
+from provenance.recipe import Recipe
+from provenance.verdict import Observation, Policy, Verdict, decide
+
+CANDIDATES = 50  # nearest references asked of each descriptor
+
+
+class Checker:
+    """Holds the descriptors, the index and the policy, and refuses a set that does not fit."""
+
+    def __init__(self, fingerprinter: Fingerprinter, index: Index, policy: Policy) -> None:
+        made = {spec.name: spec for spec in fingerprinter.specs}
+        missing = sorted(policy.thresholds.keys() - made.keys())
+        if missing:
+            raise CheckError(
+                f"policy {policy.name!r} decides by {', '.join(missing)}, "
+                f"the checker has {', '.join(sorted(made))}"
+            )
+        held = {spec.name: spec for spec in index.specs}
+        for name in policy.thresholds:
+            if name not in held:
+                raise CheckError(
+                    f"policy {policy.name!r} decides by {name}, which the library lacks; "
+                    f"it has {', '.join(sorted(held))}: index the sources anew"
+                )
+            if held[name] != made[name]:
+                raise VersionMismatch(
+                    f"the library holds {held[name]}, this program makes {made[name]}: "
+                    "index the sources anew"
+                )
+        self.fingerprinter, self.index, self.policy = fingerprinter, index, policy
+
+    def check(self, picture: Picture, recipe: Recipe | None = None) -> Verdict:
+        """The verdict on one picture; `recipe`, if known, is looked up too."""
+        return self.judge(self.fingerprinter.describe([picture.image])[0], picture.frames, recipe)
+
+    def judge(
+        self, fingerprint: Fingerprint, frames: int = 1, recipe: Recipe | None = None
+    ) -> Verdict:
+        """The verdict on a picture whose fingerprint is at hand."""
+        seen = Observation(
+            detail=fingerprint.detail,
+            candidates=self.index.search(fingerprint, CANDIDATES),
+            library_version=self.index.version,
+            references=len(self.index),
+            same_recipe=self.index.find_recipe(recipe) if recipe else (),
+            frames=frames,
+        )
+        return decide(seen, self.policy)

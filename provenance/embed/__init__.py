@@ -1,0 +1,1 @@
+"""Learned descriptors: a network, its preprocessing and its version travel together."""

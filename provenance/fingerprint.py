@@ -1,0 +1,123 @@
+"""Fingerprint: what is computed from a picture's pixels, and how two of them compare.
+
+Every value carries the name and version of what made it; values of different makers never meet.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from provenance.errors import UsageError, VersionMismatch
+
+Vector = NDArray[Any]
+"""One descriptor's value: uint8 (bits / 8,) when its metric is hamming, float32 unit row (dim,)
+when it is cosine."""
+
+
+@dataclass(frozen=True)
+class DescriptorSpec:
+    """What identifies a descriptor; `dim` counts bits (hamming) or numbers (cosine)."""
+
+    name: str
+    version: str
+    metric: Literal["hamming", "cosine"]
+    dim: int
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+class Descriptor(Protocol):
+    """Pictures in, one row each out: (N, dim / 8) uint8, or (N, dim) float32 unit rows."""
+
+    @property
+    def spec(self) -> DescriptorSpec: ...
+
+    def describe(self, images: Sequence[Image.Image]) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class Value:
+    """A vector with its maker."""
+
+    spec: DescriptorSpec
+    vector: Vector
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """One picture's fingerprint.
+
+    `content` is the SHA-256 of its decoded pixels, `detail` PDQ's quality (0..100: how much there
+    is to compare), `values` one Value for each descriptor by its name.
+    """
+
+    content: str
+    width: int
+    height: int
+    detail: float
+    values: Mapping[str, Value]
+
+
+def similarity(a: Value, b: Value) -> float:
+    """0..1, 1 = same: the share of equal bits, or the cosine with its negative half cut off."""
+    if a.spec != b.spec:
+        raise VersionMismatch(f"{a.spec} cannot be compared with {b.spec}; fingerprint both anew")
+    if a.spec.metric == "hamming":
+        return 1.0 - int(np.bitwise_count(a.vector ^ b.vector).sum()) / a.spec.dim
+    return float(np.clip(a.vector @ b.vector, 0.0, 1.0))
+
+
+class Fingerprinter:
+    """Runs PDQ, whose quality tells how much there is to compare, and other descriptors."""
+
+    def __init__(self, descriptors: Sequence[Descriptor] = ()) -> None:
+        from provenance.hashes import PDQ
+
+        self._descriptors = tuple(descriptors)
+        self.specs = (PDQ, *(descriptor.spec for descriptor in self._descriptors))
+        names = [spec.name for spec in self.specs]
+        if len(set(names)) < len(names):
+            raise UsageError(f"a fingerprint's descriptors need different names, got {names}")
+
+    def describe(self, images: Sequence[Image.Image]) -> list[Fingerprint]:
+        """One fingerprint a picture (RGB), the same alone and in a batch."""
+        from provenance.hashes import PDQ, pdq
+
+        small = [reduced(image) for image in images]
+        columns = {d.spec: d.describe(small) for d in self._descriptors}
+        prints = []
+        for row, image in enumerate(images):
+            bits, quality = pdq(small[row])
+            values = {spec.name: Value(spec, rows[row]) for spec, rows in columns.items()}
+            values[PDQ.name] = Value(PDQ, bits)
+            content = content_hash(image)
+            prints.append(Fingerprint(content, image.width, image.height, quality, values))
+        return prints
+
+
+REDUCED_SIDE = 512
+
+
+def reduced(image: Image.Image) -> Image.Image:
+    """The picture with its longest side at most 512 pixels: what every descriptor sees.
+
+    A part of every descriptor's version: a change here changes hashes.
+    """
+    if max(image.size) <= REDUCED_SIDE:
+        return image
+    scale = REDUCED_SIDE / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def content_hash(image: Image.Image) -> str:
+    """SHA-256 of size and RGB bytes: equal for the same pixels in any file format."""
+    digest = hashlib.sha256(f"{image.width}x{image.height}".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,69 @@
+"""Perceptual hashes as packed bits: pHash and dHash (imagehash), PDQ with its quality (pdqhash).
+
+Pictures arrive already reduced (see `fingerprint.reduced`). Packed bits and not imagehash's own
+objects, whose `!=` and `hash()` are wrong.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from provenance.fingerprint import DescriptorSpec
+
+VERSION = "1"
+
+
+class HashDescriptor:
+    """A Descriptor made of one hash function: picture → bits."""
+
+    def __init__(self, name: str, bits: int, compute: Callable[[Image.Image], NDArray[np.bool_]]):
+        self.spec = DescriptorSpec(name, VERSION, "hamming", bits)
+        self._compute = compute
+
+    def describe(self, images: Sequence[Image.Image]) -> NDArray[np.uint8]:
+        """(N, bits / 8) uint8."""
+        rows = [np.packbits(self._compute(image)) for image in images]
+        return np.stack(rows) if rows else np.zeros((0, self.spec.dim // 8), np.uint8)
+
+
+def hash_descriptors() -> tuple[HashDescriptor, ...]:
+    """pHash at 64 and 256 bits (Klinger and Starkweather) and dHash at 256 (Krawetz)."""
+    return (
+        HashDescriptor("phash-64", 64, partial(_phash, side=8)),
+        HashDescriptor("phash-256", 256, partial(_phash, side=16)),
+        HashDescriptor("dhash-256", 256, _dhash),
+    )
+
+
+def _phash(image: Image.Image, side: int) -> NDArray[np.bool_]:
+    import imagehash
+
+    bits: NDArray[np.bool_] = imagehash.phash(image, hash_size=side).hash
+    return bits.ravel()
+
+
+def _dhash(image: Image.Image) -> NDArray[np.bool_]:
+    import imagehash
+
+    bits: NDArray[np.bool_] = imagehash.dhash(image, hash_size=16).hash
+    return bits.ravel()
+
+
+PDQ = DescriptorSpec("pdq-256", VERSION, "hamming", 256)
+_SMALLEST = 5  # pixels a side under which PDQ's filters have nothing to work on
+
+
+def pdq(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
+    """Meta's PDQ hash, (32,) uint8, and its quality: 0..100, how much gradient the picture has.
+
+    Meta discards hashes of a quality under 50.
+    """
+    import pdqhash
+
+    if min(image.size) < _SMALLEST:
+        return np.zeros(32, np.uint8), 0.0
+    bits, quality = pdqhash.compute(np.asarray(image))
+    return np.packbits(bits.astype(np.bool_)), float(quality)

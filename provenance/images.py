@@ -1,0 +1,140 @@
+"""Bytes or a path → one upright RGB picture within limits, or DecodeError.
+
+Knows nothing of what the picture is compared with.
+"""
+
+import io
+import stat
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from provenance.errors import DecodeError
+
+MAX_PIXELS = 80_000_000  # under Pillow's own warning at 89 million
+MAX_BYTES = 512 * 2**20
+MAX_RATIO = 200  # longest side : shortest side
+
+# What a hostile file can make Pillow's decoders raise.
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    EOFError, MemoryError, RuntimeError, struct.error, zlib.error,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: `image` is upright RGB; `frames` counts the file's frames.
+
+    `texts` holds what the file's text chunks, comments and EXIF user comment say, by their keys.
+    """
+
+    image: Image.Image
+    frames: int = 1
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def read_picture(source: Path | bytes) -> Picture:
+    """Decodes the first frame. Transparency is laid on white, EXIF orientation is applied."""
+    data = source if isinstance(source, bytes) else _read_file(source)
+    if not data:
+        raise DecodeError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF, odd palettes: not what is asked here
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _decode(data)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DecodeError(_too_large()) from None
+    except UnidentifiedImageError:
+        raise DecodeError("not an image in a format that can be read") from None
+    except _DECODER_ERRORS as error:
+        raise DecodeError(f"damaged image: {str(error) or type(error).__name__}") from None
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB, 8 bits a channel, with transparency laid on white."""
+    if image.mode.startswith(("I", "F")):
+        return _from_deep(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise DecodeError("not a file")
+        if facts.st_size > MAX_BYTES:
+            raise DecodeError(f"{facts.st_size:,} bytes; at most {MAX_BYTES:,} are read")
+        return path.read_bytes()
+    except OSError as error:
+        raise DecodeError(f"cannot be read: {error.strerror or error}") from None
+
+
+def _decode(data: bytes) -> Picture:
+    with Image.open(io.BytesIO(data)) as opened:
+        width, height = opened.size
+        if width * height > MAX_PIXELS:
+            raise DecodeError(_too_large(width, height))
+        if max(width, height) > MAX_RATIO * min(width, height):
+            raise DecodeError(f"{width} x {height} pixels: longer than {MAX_RATIO} times its width")
+        opened.load()
+        frames = int(getattr(opened, "n_frames", 1))
+        if opened.format == "MPO":  # a photo with its embedded preview, not an animation
+            frames = 1
+        texts = _texts(opened)
+        upright = ImageOps.exif_transpose(opened)
+        return Picture(on_white(upright), frames, texts)
+
+
+def _too_large(width: int = 0, height: int = 0) -> str:
+    given = f"{width:,} x {height:,} pixels" if width else "too many pixels"
+    return f"{given}; at most {MAX_PIXELS:,} pixels are decoded"
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16- and 32-bit grey: integers by their upper byte, floats from their own range."""
+    values = np.asarray(image, dtype=np.float64)
+    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    if image.mode == "F":
+        low, high = float(values.min()), float(values.max())
+        values = (values - low) / ((high - low) or 1.0) * 255
+    elif values.max() > 255:
+        values = values / 257 if values.max() < 65536 else values / 2**23 * 255
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+_USER_COMMENT, _EXIF_FOLDER = 0x9286, 0x8769
+
+
+def _texts(opened: Image.Image) -> dict[str, str]:
+    found = {str(key): value for key, value in opened.info.items() if isinstance(value, str)}
+    if isinstance(comment := opened.info.get("comment"), bytes):
+        found["comment"] = comment.decode("utf-8", "replace")
+    user = opened.getexif().get_ifd(_EXIF_FOLDER).get(_USER_COMMENT)
+    if isinstance(user, bytes):
+        found["UserComment"] = _user_comment(user)
+    elif isinstance(user, str):
+        found["UserComment"] = user
+    return found
+
+
+def _user_comment(value: bytes) -> str:
+    """EXIF UserComment in whichever UTF-16 byte order gives more ASCII: tools write both."""
+    body = value[8:]
+    if value.startswith(b"UNICODE\0"):
+        readings = [body.decode(order, "replace") for order in ("utf-16-be", "utf-16-le")]
+        return max(readings, key=lambda text: sum(character < "\x80" for character in text))
+    if value.startswith((b"ASCII\0\0\0", b"\0" * 8)):
+        value = body
+    return value.decode("utf-8", "replace").strip("\0")

@@ -1,0 +1,1 @@
+"""What is written into a picture's file about how it was made and what the check said."""

@@ -1,0 +1,95 @@
+"""References, candidates and matches, and what the check needs of an index."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from provenance.fingerprint import DescriptorSpec, Fingerprint
+from provenance.recipe import Recipe
+
+Why = Literal["copy", "edited copy", "same recipe", "look-alike"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One known picture: where it came from and what may be done with it."""
+
+    id: int
+    uri: str
+    source: str
+    title: str = ""
+    license: str = ""
+    recipe: Recipe | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence."""
+        return self.title or self.uri.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reference that a search returned.
+
+    `similarity` has every descriptor that picture and library share; `exact` says that the decoded
+    pixels are equal.
+    """
+
+    reference: Reference
+    similarity: Mapping[str, float]
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Match:
+    """A candidate after the comparison.
+
+    `score` (0..1) is comparable between pictures and ranks them. `overlap`, `region` and `chance`
+    are None until something has measured them.
+    """
+
+    reference: Reference
+    similarity: Mapping[str, float]
+    score: float
+    why: Why
+    overlap: float | None = None
+    region: tuple[tuple[float, float], ...] | None = None
+    chance: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "uri": self.reference.uri,
+            "source": self.reference.source,
+            "title": self.reference.title,
+            "license": self.reference.license,
+            "score": round(self.score, 4),
+            "similarity": {name: round(value, 4) for name, value in self.similarity.items()},
+            "overlap": self.overlap,
+            "region": self.region,
+            "chance": self.chance,
+            "why": self.why,
+        }
+
+
+class Index(Protocol):
+    """The searchable references. Raises CheckError when it cannot answer."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def specs(self) -> tuple[DescriptorSpec, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def search(self, fingerprint: Fingerprint, limit: int) -> list[Candidate]:
+        """The `limit` nearest references of each descriptor, and every exact one."""
+
+    def find_recipe(self, recipe: Recipe) -> list[Reference]:
+        """The references made by the same recipe; none where too little of it is known."""
+
+    def reference(self, uri: str) -> Reference | None:
+        """The reference of this URI."""
+
+    def thumbnail(self, reference: Reference) -> bytes | None:
+        """A small WebP of the reference, if the library keeps one."""

@@ -1,0 +1,139 @@
+"""Recipe: everything that decides the pixels, and what makes two recipes the same."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from provenance.errors import UsageError
+
+MAX_PROMPT = 10_000  # characters
+MAX_SEED = 2**63 - 1  # what torch.Generator takes
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One LoRA as the recipe applies it."""
+
+    name: str
+    weight: float = 1.0
+    hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A picture's recipe. `None` is "not known": a recipe read from a file may have gaps.
+
+    `size` is in pixels, `guidance` the classifier-free guidance scale, `model_hash` a hex digest
+    or its first ten digits (AutoV2).
+    """
+
+    prompt: str
+    negative: str = ""
+    model: str | None = None
+    model_hash: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    width: int | None = None
+    height: int | None = None
+    loras: tuple[Lora, ...] = ()
+
+    def with_changes(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+    def validated(self) -> Self:
+        """The recipe itself when it can be painted; raises UsageError saying what is wrong."""
+        problem = next(_problems(self), None)
+        if problem:
+            raise UsageError(problem)
+        return self
+
+    @property
+    def key(self) -> str | None:
+        """A digest that two recipes share when they are the same; None where too little is known.
+
+        What decides the pixels must be known: model, seed, steps, guidance and size. An unnamed
+        sampler counts as a sampler of its own.
+        """
+        needed = (self.model_hash, self.seed, self.steps, self.guidance, self.width, self.height)
+        if any(value is None for value in needed):
+            return None
+        identity = {
+            "prompt": " ".join(self.prompt.split()),
+            "negative": " ".join(self.negative.split()),
+            "model": str(self.model_hash).lower().removeprefix("0x")[:10],
+            "numbers": [self.seed, self.steps, float(self.guidance or 0), self.width, self.height],
+            "sampler": [(self.sampler or "").lower(), (self.scheduler or "").lower()],
+            "loras": sorted([(lora.hash or lora.name).lower(), lora.weight] for lora in self.loras),
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"loras": [asdict(lora) for lora in self.loras]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The recipe in a mapping of its own fields; unknown fields and wrong types are refused."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(
+                f"unknown recipe field {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            )
+        given = {name: value for name, value in values.items() if value is not None}
+        if not isinstance(given.get("prompt"), str):
+            raise UsageError(f"a recipe needs a prompt (text), got {given.get('prompt')!r}")
+        numbers = {name: _number(name, given[name]) for name in _NUMBERS if name in given}
+        loras = tuple(_lora(lora) for lora in given.get("loras", ()))
+        return cls(**{**given, **numbers, "loras": loras})
+
+
+_NUMBERS = {"seed": int, "steps": int, "width": int, "height": int, "guidance": float}
+
+
+def _number(name: str, value: Any) -> int | float:
+    kind = _NUMBERS[name]
+    number: int | float | None = None
+    with suppress(TypeError, ValueError, OverflowError):
+        number = kind(value)
+    if number is None or isinstance(value, bool) or (kind is int and float(value) != number):
+        wanted = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{name} must be {wanted}, got {value!r}")
+    return number
+
+
+def _lora(value: Any) -> Lora:
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise UsageError(f"a LoRA is {{name, weight}}, got {value!r}")
+    try:
+        return Lora(value["name"], float(value.get("weight", 1.0)), value.get("hash"))
+    except (TypeError, ValueError):
+        raise UsageError(f"a LoRA's weight is a number, got {value.get('weight')!r}") from None
+
+
+def _problems(recipe: Recipe) -> Iterator[str]:
+    for name, text in (("prompt", recipe.prompt), ("negative prompt", recipe.negative)):
+        if len(text) > MAX_PROMPT:
+            yield f"the {name} has {len(text):,} characters; {MAX_PROMPT:,} are allowed"
+        if any(ord(character) < 32 and character not in "\n\t" for character in text):
+            yield f"the {name} holds control characters"
+    if not recipe.prompt.strip():
+        yield "the prompt is empty; say what the picture should show"
+    limits = {
+        "seed": (recipe.seed, 0, MAX_SEED),
+        "steps": (recipe.steps, 1, 500),
+        "guidance": (recipe.guidance, 0, 100),
+        "width": (recipe.width, 16, 8192),
+        "height": (recipe.height, 16, 8192),
+    }
+    for name, (value, low, high) in limits.items():
+        if value is not None and not low <= value <= high:  # also refuses nan
+            yield f"{name} must be from {low} to {high}, got {value}"
+    for name in ("width", "height"):
+        if (limits[name][0] or 0) % 8:
+            yield f"{name} must be a multiple of 8, got {limits[name][0]}"

@@ -1,0 +1,100 @@
+"""Many files → their fingerprints, in parallel: what indexing and auditing have in common.
+
+Knows nothing of libraries or verdicts. A file that cannot be read is a result, not an error.
+"""
+
+import io
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from provenance.errors import CheckError, DecodeError
+from provenance.fingerprint import Fingerprint, Fingerprinter
+from provenance.images import read_picture
+from provenance.read import recipe_of
+from provenance.recipe import Recipe
+
+FingerprinterFactory = Callable[[], Fingerprinter]
+
+THUMBNAIL_SIDE = 384  # pixels
+_CHUNK = 8  # files handed to a process at a time
+_WINDOW = 1024  # files in work at once: bounds what waits in memory
+_INLINE = 48  # files for which starting processes would take longer than the work
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What one file holds: a fingerprint, or the error that says why there is none."""
+
+    path: Path
+    fingerprint: Fingerprint | None = None
+    error: str | None = None
+    frames: int = 1
+    recipe: Recipe | None = None
+    thumbnail: bytes | None = None
+
+
+def scan(
+    paths: Sequence[Path], factory: FingerprinterFactory, *, workers: int, thumbnails: bool
+) -> Iterator[Scanned]:
+    """The files' results in the order of `paths`. `factory` makes each process's fingerprinter.
+
+    Raises CheckError when a process dies, as it does when memory runs out.
+    """
+    if workers < 2 or len(paths) <= _INLINE:
+        fingerprinter = factory()
+        for path in paths:
+            yield _scan_one(path, fingerprinter, thumbnails)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start, (factory, thumbnails))
+    try:
+        for at in range(0, len(paths), _WINDOW):
+            yield from pool.map(_work, paths[at : at + _WINDOW], chunksize=_CHUNK)
+    except BrokenProcessPool:
+        raise CheckError("a worker process died, perhaps out of memory; try --workers 1") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """The picture as WebP with its longest side at most THUMBNAIL_SIDE pixels."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), reducing_gap=2.0)
+    out = io.BytesIO()
+    small.save(out, "WEBP", quality=80)
+    return out.getvalue()
+
+
+def _scan_one(path: Path, fingerprinter: Fingerprinter, thumbnails: bool) -> Scanned:
+    try:
+        picture = read_picture(path)
+    except DecodeError as error:
+        return Scanned(path, error=str(error))
+    return Scanned(
+        path,
+        fingerprint=fingerprinter.describe([picture.image])[0],
+        frames=picture.frames,
+        recipe=recipe_of(picture),
+        thumbnail=thumbnail(picture.image) if thumbnails else None,
+    )
+
+
+# One process's state: its fingerprinter, made when the process starts.
+_process: dict[str, tuple[Fingerprinter, bool]] = {}
+
+
+def _start(factory: FingerprinterFactory, thumbnails: bool) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    _process["state"] = factory(), thumbnails
+
+
+def _work(path: Path) -> Scanned:
+    return _scan_one(path, *_process["state"])

@@ -1,0 +1,194 @@
+"""Policy, Verdict and `decide`: pure, no clock, no disk beyond the policy file, no model."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from provenance.errors import UsageError
+from provenance.match import Candidate, Match, Reference, Why
+
+DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
+
+
+class Decision(IntEnum):
+    """Ordered: the worse one wins."""
+
+    CLEAR = 0
+    REVIEW = 1
+    BLOCK = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Similarities of one descriptor (0..1, 1 = same) from which a picture is not clear."""
+
+    review: float
+    block: float
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What counts as too close. `min_detail` is on PDQ's quality scale, 0..100."""
+
+    name: str
+    min_detail: float
+    thresholds: Mapping[str, Threshold]
+
+    def __post_init__(self) -> None:
+        if not self.thresholds:
+            raise UsageError(f"policy {self.name!r} is empty: it would call every picture clear")
+        for name, limit in self.thresholds.items():
+            if not 0 < limit.review <= limit.block <= 1:
+                raise UsageError(
+                    f"policy {self.name!r}: {name} needs 0 < review <= block <= 1, "
+                    f"got review {limit.review}, block {limit.block}"
+                )
+
+
+def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
+    """The policy in a TOML file; see policy.toml for its form."""
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"policy {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"policy {path}: not TOML: {error}") from None
+    unknown = set(data) - {"name", "min_detail", "thresholds"}
+    if unknown:
+        raise UsageError(f"policy {path}: unknown setting {', '.join(sorted(unknown))}")
+    try:
+        limits = {
+            name: Threshold(float(limit["review"]), float(limit["block"]))
+            for name, limit in data["thresholds"].items()
+        }
+        return Policy(str(data["name"]), float(data["min_detail"]), limits)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"policy {path}: {error!r}; a policy has name, min_detail and "
+            "[thresholds.DESCRIPTOR] with review and block"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check says of one picture, and on what ground."""
+
+    decision: Decision
+    reasons: tuple[str, ...]
+    matches: tuple[Match, ...]
+    policy: str
+    library_version: str
+    references: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "decision": str(self.decision),
+            "reasons": list(self.reasons),
+            "matches": [match.to_json() for match in self.matches],
+            "policy": self.policy,
+            "library": {"version": self.library_version, "references": self.references},
+        }
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that a decision rests on: what was seen of one picture and of the library."""
+
+    detail: float
+    candidates: Sequence[Candidate]
+    library_version: str
+    references: int
+    same_recipe: Sequence[Reference] = ()
+    frames: int = 1
+
+
+MAX_MATCHES = 10
+_MENTION = 0.25  # score under which a candidate is not worth listing
+
+
+def decide(seen: Observation, policy: Policy) -> Verdict:
+    """The verdict on one picture: the worst that any single rule says."""
+    matches = _matches(seen, policy)
+    findings = [_finding(match) for match in matches]
+    if seen.detail < policy.min_detail and not any(match.score == 1 for match in matches):
+        findings.append((Decision.REVIEW, "too little detail to compare"))
+    if seen.frames > 1:
+        findings.append((Decision.REVIEW, f"animated: 1 of {seen.frames} frames was compared"))
+    notes = []
+    if seen.references == 0:
+        notes.append("THE LIBRARY IS EMPTY: the picture was compared with nothing")
+    decision = max((found for found, _ in findings), default=Decision.CLEAR)
+    reasons = [reason for found, reason in findings if found == decision > Decision.CLEAR]
+    return Verdict(
+        decision=decision,
+        reasons=(*reasons[:3], *notes),
+        matches=matches[:MAX_MATCHES],
+        policy=policy.name,
+        library_version=seen.library_version,
+        references=seen.references,
+    )
+
+
+def score(candidate: Candidate, policy: Policy) -> float:
+    """0..1: at least 0.5 where the policy says review, at least 0.75 where it says block.
+
+    The largest over the policy's descriptors of a piecewise linear scale of its similarity, so
+    that scores of different descriptors, and of different pictures, can be ranked together.
+    """
+    if candidate.exact:
+        return 1.0
+    shared = policy.thresholds.keys() & candidate.similarity.keys()
+    return max((_scaled(candidate.similarity[n], policy.thresholds[n]) for n in shared), default=0)
+
+
+_REVIEW_SCORE, _BLOCK_SCORE, _TOP_SCORE = 0.5, 0.75, 0.999
+
+
+def _scaled(similarity: float, limit: Threshold) -> float:
+    floor = 2 * limit.review - 1  # as far under `review` as `review` is under 1
+    if similarity >= limit.block:
+        span = (1 - limit.block) or 1
+        return _BLOCK_SCORE + (_TOP_SCORE - _BLOCK_SCORE) * (similarity - limit.block) / span
+    if similarity >= limit.review:
+        share = (similarity - limit.review) / (limit.block - limit.review)
+        return _REVIEW_SCORE + (_BLOCK_SCORE - _REVIEW_SCORE) * share * 0.999
+    return max(0.0, _REVIEW_SCORE * 0.999 * (similarity - floor) / (limit.review - floor))
+
+
+def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
+    same = {reference.id: reference for reference in seen.same_recipe}
+    matches = []
+    for candidate in seen.candidates:
+        points = score(candidate, policy)
+        recipe_too = same.pop(candidate.reference.id, None) is not None
+        if points >= _MENTION or recipe_too:
+            why = _why(points, recipe_too)
+            points = max(points, _REVIEW_SCORE) if recipe_too else points
+            matches.append(Match(candidate.reference, candidate.similarity, points, why))
+    matches += [Match(ref, {}, _REVIEW_SCORE, "same recipe") for ref in same.values()]
+    return tuple(sorted(matches, key=lambda match: (-match.score, match.reference.uri)))
+
+
+def _why(points: float, recipe_too: bool) -> Why:
+    if points >= _BLOCK_SCORE:
+        return "copy"
+    return "same recipe" if recipe_too else "look-alike"
+
+
+def _finding(match: Match) -> tuple[Decision, str]:
+    name = match.reference.name
+    if match.score == 1:
+        return Decision.BLOCK, f"the same pixels as {name}"
+    if match.score >= _BLOCK_SCORE:
+        return Decision.BLOCK, f"near copy of {name}"
+    if match.why == "same recipe":
+        return Decision.REVIEW, f"made by the same recipe as {name}"
+    if match.score >= _REVIEW_SCORE:
+        return Decision.REVIEW, f"close to {name}"
+    return Decision.CLEAR, ""

@@ -1,0 +1,1 @@
+"""The composition root: command line, web app. Knows every room; no room knows it."""

@@ -1,0 +1,155 @@
+"""The web app: a builder that receives its parts. Only a clear Generation gives it a picture."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from gen.studio import Generation, Studio
+from provenance.errors import FirsthandError
+from provenance.files import write_whole
+from provenance.match import Index
+from provenance.recipe import Recipe
+from ui import report
+from ui.settings import Settings
+
+_CSS = """
+.decision { color: #fff; padding: .1rem .6rem; border-radius: 1rem; font-size: .85rem }
+.decision.block { background: #c62828 } .decision.review { background: #b26a00 }
+.evidence { border: 1px solid #8884; border-radius: 8px; padding: .8rem; margin: .5rem 0 }
+.evidence .row { display: flex; gap: 1rem; flex-wrap: wrap }
+.evidence figure { margin: 0; width: 200px }
+.evidence figure img, .evidence .withheld { width: 200px; height: 200px; object-fit: contain }
+.evidence figcaption { font-size: .8rem; overflow-wrap: anywhere }
+"""
+_FONTS = ("system-ui", "sans-serif")  # the default theme would fetch its fonts from the network
+
+
+def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
+    """The page: generate with progress, a gallery of what passed, evidence on what did not.
+
+    Clear pictures are kept in the folder `pictures`.
+    """
+
+    def paint(
+        prompt: str,
+        negative: str,
+        count: float,
+        seed: float | None,
+        steps: float,
+        guidance: float,
+        retries: float,
+        shown: list[str],
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[list[str], str, str, list[str]]]:
+        first = secrets.randbelow(2**32) if seed is None else int(seed)
+        recipe = Recipe(prompt, negative, seed=first, steps=int(steps), guidance=guidance)
+        recipes = [recipe.with_changes(seed=first + n) for n in range(int(count))]
+        rows: list[dict[str, Any]] = []
+
+        def stepped(done: int, steps: int) -> None:
+            progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
+
+        progress((0, int(steps)), desc="starting")
+        try:
+            for made in studio.make(recipes, retries=int(retries), on_step=stepped):
+                row = made.to_json()
+                rows.append(row)
+                if made.png:
+                    shown = [_kept(made, pictures), *shown]
+                yield shown, report.evidence_html(rows, index), _status(rows), shown
+        except FirsthandError as error:
+            raise gr.Error(str(error), title="No picture", duration=None) from error
+
+    page = gr.Blocks(title="Firsthand", analytics_enabled=False)
+    with page:
+        gr.Markdown("# Firsthand\nGenerate, check, show: in that order.")
+        with gr.Row():
+            with gr.Column(scale=2):
+                prompt = gr.Textbox(
+                    label="Prompt",
+                    lines=2,
+                    placeholder="a fox in the snow at night",
+                    elem_id="prompt",
+                )
+                negative = gr.Textbox(label="Negative prompt", elem_id="negative")
+                with gr.Row():
+                    count = gr.Slider(1, 16, 1, step=1, label="Pictures", elem_id="count")
+                    seed = gr.Number(
+                        None, label="Seed (empty: random)", precision=0, minimum=0, elem_id="seed"
+                    )
+                with gr.Row():
+                    steps = gr.Slider(1, 60, 20, step=1, label="Steps", elem_id="steps")
+                    guidance = gr.Slider(1, 12, 4, step=0.5, label="Guidance", elem_id="guidance")
+                    retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
+                button = gr.Button("Generate", variant="primary", elem_id="generate")
+                status = gr.Markdown(_library_line(index), elem_id="status")
+            with gr.Column(scale=3):
+                gallery = gr.Gallery(
+                    label="Clear", columns=3, format="png", interactive=False, elem_id="gallery"
+                )
+                evidence = gr.HTML(elem_id="evidence")
+        shown = gr.State([])
+        inputs = [prompt, negative, count, seed, steps, guidance, retries, shown]
+        outputs = [gallery, evidence, status, shown]
+        gr.on(
+            [button.click, prompt.submit],
+            paint,
+            inputs,
+            outputs,
+            concurrency_limit=1,  # one painter
+            api_name="generate",
+            show_progress_on=[gallery],
+        )
+    return page
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Loads model and library, serves the page until it is stopped."""
+    from ui.wiring import make_checker, make_studio, open_library
+
+    pictures = settings.home / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    with open_library(settings) as library:
+        studio = make_studio(settings, make_checker(settings, library))
+        launch(create_app(studio, library, pictures), pictures, host, port)
+
+
+def launch(page: gr.Blocks, pictures: Path, host: str, port: int, *, wait: bool = True) -> str:
+    """Starts the server and returns its address; returns when it stops, unless `wait` is False."""
+    _, address, _ = page.queue().launch(
+        server_name=host,
+        server_port=port or None,
+        allowed_paths=[str(pictures)],
+        footer_links=[],
+        theme=gr.themes.Default(font=_FONTS, font_mono=("monospace",)),
+        css=_CSS,
+        prevent_thread_lock=not wait,
+        quiet=not wait,
+    )
+    return str(address)
+
+
+def _kept(made: Generation, pictures: Path) -> str:
+    path = pictures / f"{made.recipe.seed}-{secrets.token_hex(4)}.png"
+    write_whole(path, made.png or b"")
+    return str(path)
+
+
+def _status(rows: list[dict[str, Any]]) -> str:
+    lines = [f"**{row['decision']}** · seed {row['seed']}{_why(row)}" for row in rows]
+    return "  \n".join(lines)
+
+
+def _why(row: dict[str, Any]) -> str:
+    tried = f" · after {len(row['attempts'])} other seeds" if row["attempts"] else ""
+    reasons = "; ".join(row["reasons"])
+    return f"{tried} · {reasons}" if reasons else tried
+
+
+def _library_line(index: Index) -> str:
+    if not len(index):
+        return "**The library is empty: pictures are compared with nothing.**"
+    return f"Every picture is compared with {len(index):,} known pictures before it is shown."

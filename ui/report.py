@@ -1,0 +1,157 @@
+"""Verdicts and findings → terminal lines, CSV and one self-contained HTML file."""
+
+import base64
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from provenance.errors import DecodeError
+from provenance.files import write_whole
+from provenance.images import read_picture
+from provenance.match import Index, Reference
+from provenance.scan import thumbnail
+
+Row = Mapping[str, Any]
+"""One line of a command's JSON."""
+
+_STYLE = {"clear": "green", "review": "yellow", "block": "red", "unreadable": "magenta"}
+_MATCHES_SHOWN, _CLEAR_SHOWN = 3, 200
+_ORDER = ("block", "review", "unreadable", "clear")
+
+
+def output() -> Console:
+    """The console of standard output."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def progress() -> Progress:
+    """A progress bar on standard error; prints above it through its console."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+
+
+def status(row: Row) -> str:
+    """The row's decision, or `unreadable`."""
+    return row["decision"] or "unreadable"
+
+
+def line(row: Row) -> Text:
+    """One row in one line: decision, what it is about, why."""
+    name = row.get("path") or f"seed {row.get('seed')}"
+    reasons = row["error"] or "; ".join(row["reasons"])
+    held = f" (held: {row['held']})" if row.get("held") else ""
+    tried = f" (after {len(row['attempts'])} more seeds)" if row.get("attempts") else ""
+    text = Text(f"{status(row):10} ", style=_STYLE[status(row)])
+    return text.append(f"{name}{tried}{': ' if reasons else ''}{reasons}{held}", style="default")
+
+
+def details(row: Row) -> Text:
+    """The row's line and under it its matches."""
+    text = line(row)
+    for match in row["matches"][:5]:
+        closeness = "  ".join(f"{name} {value:.3f}" for name, value in match["similarity"].items())
+        text.append(f"\n    {match['score']:.3f} {match['why']}: {match['uri']}  {closeness}")
+    if row["library"]:
+        held = row["library"]
+        text.append(f"\n    policy {row['policy']}, {held['references']:,} references", "dim")
+    return text
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Counts by decision."""
+    counts = Counter(map(status, rows))
+    parts = [f"{counts[name]:,} {name}" for name in reversed(_ORDER) if counts[name]]
+    return f"{len(rows):,} pictures: {', '.join(parts) or 'nothing to do'}"
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """One line a row, with its best match. Cells that a spreadsheet would run are quoted."""
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow(
+        ["path", "decision", "reasons", "error", "score", "why", "reference", "title", "license"]
+    )
+    for row in rows:
+        best = row["matches"][0] if row["matches"] else {}
+        cells = [row["path"], row["decision"], "; ".join(row["reasons"]), row["error"]]
+        cells += [best.get(key, "") for key in ("score", "why", "uri", "title", "license")]
+        table.writerow([_harmless(cell) for cell in cells])
+    write_whole(path, out.getvalue().encode("utf-8-sig"))
+
+
+def _harmless(cell: Any) -> Any:
+    """A leading apostrophe where a spreadsheet would take the text for a formula (OWASP)."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
+
+
+def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> None:
+    """A report that needs no other file: for each picture that is not clear, it and its matches."""
+    ordered = sorted(rows, key=lambda row: _ORDER.index(status(row)))
+    counts = Counter(map(status, rows))
+    html = _render(
+        "report.html",
+        title=title,
+        counts=[(name, counts[name]) for name in _ORDER if counts[name]],
+        total=len(rows),
+        shown=[_evidence(row, index) for row in ordered if status(row) != "clear"],
+        clear=[_evidence(row, index) for row in rows if status(row) == "clear"][:_CLEAR_SHOWN],
+        library=next((row["library"] for row in rows if row.get("library")), None),
+        policy=next((row["policy"] for row in rows if row.get("policy")), None),
+    )
+    write_whole(path, html.encode())
+
+
+def evidence_html(rows: Sequence[Row], index: Index) -> str:
+    """The evidence on generations that are not shown: references only, never their own pictures."""
+    withheld = [{**row, "path": None} for row in rows if status(row) != "clear"]
+    return _render("evidence.html", rows=[_evidence(row, index) for row in withheld])
+
+
+def _render(template: str, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("ui"), autoescape=True)
+    return environment.get_template(template).render(**values)
+
+
+def _evidence(row: Row, index: Index) -> dict[str, Any]:
+    """The row with pictures as data URIs; a withheld picture has none."""
+    shown = [
+        {**match, "image": _reference_image(match["uri"], index)}
+        for match in row["matches"][:_MATCHES_SHOWN]
+    ]
+    if row.get("references"):
+        shown = [
+            {"uri": uri, "title": "", "why": "same recipe", "image": _reference_image(uri, index)}
+            for uri in row["references"][:_MATCHES_SHOWN]
+        ]
+    name = row.get("path") or f"seed {row.get('seed')}, withheld"
+    image = _own_image(row.get("path")) if not row["error"] else None
+    return {**row, "name": name, "status": status(row), "image": image, "shown": shown}
+
+
+def _reference_image(uri: str, index: Index) -> str | None:
+    reference: Reference | None = index.reference(uri)
+    return data_uri(index.thumbnail(reference)) if reference else None
+
+
+def _own_image(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return data_uri(thumbnail(read_picture(Path(path)).image))
+    except DecodeError:
+        return None
+
+
+def data_uri(webp: bytes | None) -> str | None:
+    """WebP bytes as a data URI."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}" if webp else None

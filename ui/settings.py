@@ -1,0 +1,81 @@
+"""Settings: one TOML file in the home folder, then the environment, then the command's options."""
+
+import os
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from provenance.errors import UsageError
+from provenance.verdict import DEFAULT_POLICY
+
+FILE = "settings.toml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is used where a command says nothing else. Paths are absolute."""
+
+    home: Path
+    library: Path
+    policy: Path
+    model: str
+    workers: int
+
+    @property
+    def review(self) -> Path:
+        """Where pictures wait for a person's review."""
+        return self.home / "review"
+
+
+def load_settings(
+    *,
+    home: Path | None = None,
+    library: Path | None = None,
+    policy: Path | None = None,
+    model: str | None = None,
+    workers: int | None = None,
+) -> Settings:
+    """Options before environment (FIRSTHAND_NAME) before settings.toml before the defaults."""
+    root = home or Path(os.environ.get("FIRSTHAND_HOME") or "~/.firsthand")
+    root = root.expanduser().absolute()
+    settings = Settings(
+        root, root / "library", DEFAULT_POLICY, "starter", len(os.sched_getaffinity(0))
+    )
+    settings = replace(settings, **_checked(_from_file(root / FILE), root, root / FILE))
+    environment = {
+        field.name: value
+        for field in fields(Settings)
+        if field.name != "home" and (value := os.environ.get(f"FIRSTHAND_{field.name.upper()}"))
+    }
+    settings = replace(settings, **_checked(environment, Path.cwd(), "the environment"))
+    options = {"library": library, "policy": policy, "model": model, "workers": workers}
+    given = {name: value for name, value in options.items() if value is not None}
+    return replace(settings, **_checked(given, Path.cwd(), "the options"))
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+
+
+def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, Any]:
+    """The values in their fields' types; paths are taken from `base`."""
+    known = {"library", "policy", "model", "workers"}
+    if unknown := sorted(values.keys() - known):
+        raise UsageError(f"{origin}: unknown setting {unknown[0]!r}; known: {sorted(known)}")
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "workers":
+            if not str(value).isdecimal() or int(value) < 1:
+                raise UsageError(f"{origin}: workers is a number from 1, got {value!r}")
+            checked[name] = int(value)
+        elif name == "model":
+            checked[name] = str(value)
+        else:
+            checked[name] = base / Path(str(value)).expanduser()
+    return checked

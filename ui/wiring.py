@@ -1,0 +1,101 @@
+"""The only place that builds things: settings → library, checker, studio."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gen.gates import RecipeGate
+from gen.models import resolve
+from gen.pipeline import load
+from gen.studio import Studio
+from index.library import Library
+from provenance.audit import Journal
+from provenance.check import Checker
+from provenance.embed.bundled import BundledDescriptor
+from provenance.files import write_whole
+from provenance.fingerprint import Fingerprinter
+from provenance.hashes import hash_descriptors
+from provenance.images import read_picture
+from provenance.match import Match
+from provenance.recipe import Recipe
+from provenance.verdict import Policy, Verdict, load_policy, score
+from ui.settings import Settings
+
+
+def fingerprinter(*, fast: bool = False) -> Fingerprinter:
+    """Every descriptor of the product; `fast` leaves out the learned one."""
+    learned = () if fast else (BundledDescriptor(),)
+    return Fingerprinter((*hash_descriptors(), *learned))
+
+
+def factory(*, fast: bool = False) -> Callable[[], Fingerprinter]:
+    """`fingerprinter` in a form that travels to worker processes."""
+    return partial(fingerprinter, fast=fast)
+
+
+def open_library(settings: Settings) -> Library:
+    """Raises MissingError where there is none."""
+    return Library.open(settings.library)
+
+
+def make_library(settings: Settings) -> Library:
+    """The library, made where there is none."""
+    return Library.create(settings.library, fingerprinter().specs)
+
+
+def make_checker(settings: Settings, library: Library, *, fast: bool = False) -> Checker:
+    """The checker over a library, by the settings' policy."""
+    prints = fingerprinter(fast=fast)
+    policy = load_policy(settings.policy)
+    if fast:
+        names = {spec.name for spec in prints.specs}
+        kept = {name: limit for name, limit in policy.thresholds.items() if name in names}
+        policy = Policy(f"{policy.name}, fast", policy.min_detail, kept)
+    return Checker(prints, library, policy)
+
+
+def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> Studio:
+    """The studio with the settings' model; `gated=False` leaves the recipe gate out (the demo)."""
+    gates = [RecipeGate(checker.index)] if gated else []
+    painter = load(resolve(settings.model))
+    return Studio(painter, checker, gates, partial(hold_for_review, settings.review))
+
+
+def audit_journal(settings: Settings, files: Sequence[Path], checker: Checker) -> Journal:
+    """The journal of this audit: of these files, by this policy, against this library."""
+    basis = json.dumps(
+        [checker.policy.name, repr(checker.policy), str(settings.library), checker.index.version]
+    )
+    name = hashlib.sha256("\n".join([basis, *map(str, files)]).encode()).hexdigest()[:16]
+    return Journal(settings.home / "audits" / f"{name}.jsonl", basis)
+
+
+def nearest(settings: Settings, library: Library, image: Path, count: int) -> list[dict[str, Any]]:
+    """The references nearest to a picture as the JSON of matches, best first."""
+    fingerprint = fingerprinter().describe([read_picture(image).image])[0]
+    policy = load_policy(settings.policy)
+    scored = [(score(found, policy), found) for found in library.search(fingerprint, count)]
+    scored.sort(key=lambda pair: (-pair[0], pair[1].reference.uri))
+    return [
+        Match(found.reference, found.similarity, points, "look-alike").to_json()
+        for points, found in scored[:count]
+    ]
+
+
+def hold_for_review(store: Path, png: bytes, recipe: Recipe, verdict: Verdict) -> str:
+    """Keeps a picture in the review store, its evidence beside it; returns its path."""
+    store.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = store / f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}.png"
+    number = 1
+    while path.exists():
+        number += 1
+        path = path.with_stem(f"{path.stem.removesuffix(f'_{number - 1}')}_{number}")
+    evidence = {**verdict.to_json(), "recipe": recipe.to_json()}
+    body = json.dumps(evidence, indent=1, ensure_ascii=False)
+    write_whole(path.with_suffix(".json"), body.encode())
+    write_whole(path, png)
+    return str(path)
