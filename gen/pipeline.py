@@ -113,10 +113,12 @@ def _load_pipeline(spec: ModelSpec) -> Any:
     import torch
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     _refuse_other_code(spec.folder)
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    for library in (logging, transformers_logging):
+        library.disable_progress_bar()
+        library.set_verbosity_error()
     cuda = torch.cuda.is_available()
     pipeline = DiffusionPipeline.from_pretrained(
         spec.folder,

@@ -192,18 +192,32 @@ class Catalog:
     def last_picture(self) -> int:
         return int(self._one("SELECT coalesce(max(id), 0) FROM picture"))
 
-    def values(self, picture: int) -> dict[str, Value]:
-        """Every descriptor's value of one picture; empty when it has been removed."""
-        rows = self._all(
-            "SELECT d.name, d.version, d.metric, d.dim, value FROM vector "
-            "JOIN descriptor d ON d.id = descriptor_id WHERE picture_id = ?",
-            picture,
-        )
-        found = {}
-        for *spec_fields, blob in rows:
-            spec = DescriptorSpec(*spec_fields)
+    def values(self, pictures: Sequence[int]) -> dict[int, dict[str, Value]]:
+        """Every descriptor's value of each of the pictures that are still there."""
+        found: dict[int, dict[str, Value]] = {}
+        for row in self._all(
+            "SELECT picture_id, name, version, metric, dim, value FROM vector "
+            "JOIN descriptor d ON d.id = descriptor_id "
+            "WHERE picture_id IN (SELECT value FROM json_each(?))",
+            json.dumps(pictures),
+        ):
+            spec = DescriptorSpec(row["name"], row["version"], row["metric"], row["dim"])
             kind = np.uint8 if spec.metric == "hamming" else np.float32
-            found[spec.name] = Value(spec, np.frombuffer(blob, kind))
+            vector = np.frombuffer(row["value"], kind)
+            found.setdefault(row["picture_id"], {})[spec.name] = Value(spec, vector)
+        return found
+
+    def shown_by(self, pictures: Sequence[int], limit: int) -> dict[int, list[Reference]]:
+        """The oldest `limit` references of each picture."""
+        found: dict[int, list[Reference]] = {}
+        for row in self._all(
+            "SELECT * FROM reference WHERE picture_id IN (SELECT value FROM json_each(?)) "
+            "ORDER BY id",
+            json.dumps(pictures),
+        ):
+            references = found.setdefault(row["picture_id"], [])
+            if len(references) < limit:
+                references.append(_as_reference(row))
         return found
 
     def picture_of(self, content: str) -> int | None:
@@ -211,7 +225,7 @@ class Catalog:
         return int(rows[0][0]) if rows else None
 
     def references(self, where: str, value: Any, limit: int) -> list[Reference]:
-        """References by `picture_id`, `recipe_key`, `uri` or `id`, oldest first."""
+        """References by `recipe_key` or `uri`, oldest first."""
         rows = self._all(
             f"SELECT id, uri, source, title, license, recipe FROM reference "
             f"WHERE {where} = ? ORDER BY id LIMIT ?",
@@ -247,6 +261,10 @@ class Catalog:
             old = [g.file for g in self.generations(new.descriptor)[keep:]]
             self._db.executemany("DELETE FROM generation WHERE file = ?", [(f,) for f in old])
         return old
+
+    def forget_generation(self, file: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM generation WHERE file = ?", (file,))
 
     def problems(self) -> list[str]:
         """What SQLite itself finds wrong with the file."""

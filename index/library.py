@@ -102,11 +102,7 @@ class Library:
                 if name in fingerprint.values:
                     row = fingerprint.values[name].vector
                     pictures.update(store.nearest(row, limit).tolist())
-            return [
-                candidate
-                for picture in sorted(pictures)
-                for candidate in self._candidates(picture, fingerprint, picture == exact)
-            ]
+            return self._candidates(sorted(pictures), fingerprint, exact)
 
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
         with self._lock:
@@ -157,8 +153,11 @@ class Library:
         with self.writing(), self._lock:
             self._refresh()
             for name, store in self._stores.items():
+                for generation in self._catalog.generations(name):
+                    if self._file_problems(generation):
+                        self._catalog.forget_generation(generation.file)
                 self._write(name, store)
-            listed = {g.file for name in self._stores for g in self._catalog.generations(name)}
+            listed = self._listed()
             for file in (self.folder / "stores").glob("*"):
                 if file.name not in listed:
                     file.unlink()
@@ -182,6 +181,11 @@ class Library:
                     found += self._file_problems(generation)
             return found
 
+    def _listed(self) -> set[str]:
+        """The store files that the catalog lists."""
+        names = [spec.name for spec in self.specs]
+        return {g.file for name in names for g in self._catalog.generations(name)}
+
     def _file_problems(self, generation: Generation) -> list[str]:
         path = self.folder / "stores" / generation.file
         if not path.is_file():
@@ -190,17 +194,23 @@ class Library:
             return [f"{generation.file}: damaged (a cache: not used, rebuilt by `index add`)"]
         return []
 
-    def _candidates(self, picture: int, asked: Fingerprint, exact: bool) -> list[Candidate]:
-        held = self._catalog.values(picture)
-        close = {n: similarity(asked.values[n], v) for n, v in held.items() if n in asked.values}
-        references = self._catalog.references("picture_id", picture, _SAME_PICTURE_LIMIT)
-        return [Candidate(reference, close, exact) for reference in references]
+    def _candidates(
+        self, pictures: list[int], asked: Fingerprint, exact: int | None
+    ) -> list[Candidate]:
+        shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
+        candidates = []
+        for picture, held in self._catalog.values(pictures).items():
+            shared = held.keys() & asked.values.keys()
+            close = {n: similarity(asked.values[n], held[n]) for n in sorted(shared)}
+            for reference in shown.get(picture, ()):
+                candidates.append(Candidate(reference, close, picture == exact))
+        return candidates
 
     def _refresh(self) -> None:
         """Brings the stores up to the catalog's last committed change."""
         self._catalog.require_present()
         for file in self._files:
-            if not file.is_file():
+            if not file.is_file() and file.name in self._listed():
                 raise CheckError(f"{file} was removed while the library was in use")
         if (version := self._catalog.version) == self._seen:
             return
@@ -237,7 +247,7 @@ class Library:
         known = self._catalog.generations(name)
         current = known[0] if known else None
         same = current and (current.upto_picture, current.removals) == (self._upto, self._removals)
-        if current and same and not self._file_problems(current):
+        if current and same:
             return
         number = 1 + max((int(g.file.split("-")[-1].split(".")[0]) for g in known), default=0)
         path = self.folder / "stores" / f"{name}-{number}.faiss"

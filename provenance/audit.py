@@ -38,12 +38,12 @@ def audit(
     todo = [path for path in paths if journal is None or journal.finding(path) is None]
     fresh = scan(todo, factory, workers=workers, thumbnails=False)
     for path in paths:
-        known = journal.finding(path) if journal else None
+        known = None if journal is None else journal.finding(path)
         if known is not None:
             yield known
             continue
         finding = _judge(next(fresh), checker)
-        if journal:
+        if journal is not None:
             journal.add(path, finding)
         yield finding
 
@@ -58,14 +58,18 @@ class Journal:
     def __init__(self, file: Path, basis: str) -> None:
         self._file = file
         self._found: dict[str, tuple[str, Finding]] = {}
-        lines = file.read_text("utf-8").split("\n") if file.exists() else []
-        if lines and lines[0] == json.dumps(basis):
-            self._found = dict(filter(None, map(_entry, lines[1:])))
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._out = file.open("w", encoding="utf-8")
-        self._write(basis)
-        for path, (stamp, finding) in self._found.items():
-            self._write([path, stamp, finding])
+        self._out = file.open("ab+")
+        self._out.seek(0)
+        header, *lines = self._out.read().split(b"\n")
+        if header == json.dumps(basis).encode():
+            for line in lines[:-1]:  # what follows the last newline was cut short by a kill
+                path, stamp, finding = json.loads(line)
+                self._found[path] = stamp, finding
+            self._out.truncate(self._out.tell() - len(lines[-1]))
+        else:
+            self._out.truncate(0)
+            self._write(basis)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -88,16 +92,8 @@ class Journal:
         self._file.unlink(missing_ok=True)
 
     def _write(self, line: Any) -> None:
-        self._out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._out.write(json.dumps(line).encode() + b"\n")
         self._out.flush()
-
-
-def _entry(line: str) -> tuple[str, tuple[str, Finding]] | None:
-    try:
-        path, stamp, finding = json.loads(line)
-    except ValueError:  # the line that a kill cut short
-        return None
-    return path, (stamp, finding)
 
 
 def _stamp(path: Path) -> str:

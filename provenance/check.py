@@ -7,7 +7,7 @@ from provenance.match import Index
 from provenance.recipe import Recipe
 from provenance.verdict import Observation, Policy, Verdict, decide
 
-CANDIDATES = 50  # nearest references asked of each descriptor
+CANDIDATES = 20  # nearest references asked of each descriptor
 
 
 class Checker:

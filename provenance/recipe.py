@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
@@ -88,11 +88,17 @@ class Recipe:
         given = {name: value for name, value in values.items() if value is not None}
         if not isinstance(given.get("prompt"), str):
             raise UsageError(f"a recipe needs a prompt (text), got {given.get('prompt')!r}")
+        for name in _TEXTS & given.keys():
+            if not isinstance(given[name], str):
+                raise UsageError(f"{name} must be text, got {given[name]!r}")
+        if not isinstance(given.get("loras", ()), Sequence):
+            raise UsageError(f"loras must be a list, got {given['loras']!r}")
         numbers = {name: _number(name, given[name]) for name in _NUMBERS if name in given}
         loras = tuple(_lora(lora) for lora in given.get("loras", ()))
         return cls(**{**given, **numbers, "loras": loras})
 
 
+_TEXTS = {"negative", "model", "model_hash", "sampler", "scheduler"}
 _NUMBERS = {"seed": int, "steps": int, "width": int, "height": int, "guidance": float}
 
 

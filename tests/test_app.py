@@ -1,0 +1,215 @@
+"""The web app in a real browser: a picture that passed is shown, one that did not is not."""
+
+import base64
+import io
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, UnidentifiedImageError
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from gen.gates import RecipeGate
+from gen.pipeline import Painter
+from gen.studio import Studio
+from index.ingest import ingest
+from index.library import Library
+from index.sources import FolderSource
+from provenance.check import Checker
+from provenance.fingerprint import content_hash
+from provenance.label.png import labelled_png
+from provenance.recipe import Recipe
+from provenance.verdict import Decision, Verdict, load_policy
+from tests.conftest import hashes_only
+from tests.test_studio import Held
+from ui.app import create_app, launch
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER) and "FIRSTHAND_REQUIRE_BROWSER" not in os.environ,
+    reason="needs Debian's chromium and chromium-driver",
+)
+
+REFUSED = Recipe("a car on the beach", seed=11)  # in the gallery with the app's own settings
+COPIED = Recipe("a castle in the desert at sunset", seed=12, steps=19)  # the app paints 20 steps
+
+
+class Recorder:
+    """An ASGI wrapper that keeps every byte that the server sends."""
+
+    def __init__(self, app: Any) -> None:
+        self.app, self.bodies = app, [b""]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def kept(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self.bodies.append(b"")
+            elif message["type"] == "http.response.body":
+                self.bodies[-1] += message.get("body", b"")
+            await send(message)
+
+        await self.app(scope, receive, kept)
+
+    def picture_contents(self) -> set[str]:
+        """The content hashes of every picture sent, whole or as a data URI."""
+        encoded = b"\n".join(self.bodies)
+        inline = re.findall(rb"data:image/\w+;base64,([\w+/=]+)", encoded)
+        found = [base64.b64decode(body) for body in inline]
+        contents = set()
+        for body in (*self.bodies, *found):
+            try:
+                contents.add(content_hash(Image.open(io.BytesIO(body)).convert("RGB")))
+            except (UnidentifiedImageError, OSError):
+                continue
+        return contents
+
+
+@pytest.fixture
+def studio(tmp_path: Path, starter: Painter) -> Iterator[Studio]:
+    """The real studio over a gallery of two of the starter's own pictures."""
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    verdict = Verdict(Decision.CLEAR, (), (), "none", "0", 0)
+    for recipe in (REFUSED, COPIED):
+        complete = starter.complete(recipe)
+        png = labelled_png(starter.paint(complete, lambda done, steps: None), complete, verdict)
+        (gallery / f"{recipe.seed}.png").write_bytes(png)
+    with Library.create(tmp_path / "library", hashes_only().specs) as library:
+        ingest(FolderSource(gallery), library, hashes_only)
+        checker = Checker(hashes_only(), library, load_policy())
+        yield Studio(starter, checker, [RecipeGate(library)], Held())
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--disable-dev-shm-usage", "--window-size=1300,1000", f"--user-data-dir={tmp_path / 'c'}",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+class Page:
+    """What a person does on the page, and what a person sees."""
+
+    def __init__(self, driver: webdriver.Chrome, sent: Recorder) -> None:
+        self.driver, self.sent = driver, sent
+        self.progress: list[str] = []
+
+    def wait(self, seen: Callable[[], Any]) -> Any:
+        return WebDriverWait(self.driver, 120, poll_frequency=0.05).until(lambda _: seen())
+
+    def fill(self, element: str, text: str) -> None:
+        box = self.driver.find_element(By.CSS_SELECTOR, f"#{element} textarea, #{element} input")
+        box.clear()
+        box.send_keys(text)
+
+    def text(self, element: str) -> str:
+        return str(self.driver.find_element(By.ID, element).get_attribute("innerText"))
+
+    def generate(self, recipe: Recipe) -> str:
+        """The status after painting; the progress that showed meanwhile is in `progress`."""
+        self.fill("prompt", recipe.prompt)
+        self.fill("seed", str(recipe.seed))
+        self.driver.find_element(By.ID, "generate").click()
+
+        def done() -> str | None:
+            self.progress.append(self.driver.find_element(By.TAG_NAME, "body").text)
+            status = self.text("status")
+            return status if f"seed {recipe.seed}" in status else None
+
+        return str(self.wait(done))
+
+    def pictures(self) -> int:
+        return len(self.driver.find_elements(By.CSS_SELECTOR, "#gallery .thumbnail-item img"))
+
+
+@pytest.fixture
+def page(studio: Studio, tmp_path: Path, browser: webdriver.Chrome) -> Iterator[Page]:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    blocks = create_app(studio, studio.checker.index, pictures)
+    address = launch(blocks, pictures, "127.0.0.1", 0, wait=False)
+    sent = Recorder(blocks.app.middleware_stack)
+    blocks.app.middleware_stack = sent
+    browser.get(address)
+    opened = Page(browser, sent)
+    opened.wait(lambda: browser.find_elements(By.ID, "generate"))
+    yield opened
+    blocks.close()
+
+
+def pixels(painter: Painter, recipe: Recipe) -> Image.Image:
+    return painter.paint(painter.complete(recipe), lambda done, steps: None)
+
+
+def test_generate_see_progress_see_the_picture(page: Page, studio: Studio, tmp_path: Path) -> None:
+    recipe = Recipe("a penguin in the snow at night", seed=5)
+    status = page.generate(recipe)
+    assert status.startswith("clear")
+    page.wait(lambda: page.pictures() == 1)
+    assert any("painting 1 of 1" in text for text in page.progress)
+    (file,) = (tmp_path / "pictures").iterdir()
+    shown = pixels(studio.painter, recipe)
+    assert Image.open(file).convert("RGB").tobytes() == shown.tobytes()
+    page.wait(lambda: content_hash(shown) in page.sent.picture_contents())
+    assert "block" not in page.text("evidence")
+
+
+def test_a_known_recipe_shows_evidence_and_no_picture(page: Page, tmp_path: Path) -> None:
+    status = page.generate(REFUSED)
+    assert "refused before painting: this is the recipe of 11.png" in status
+    assert "same recipe" in page.wait(lambda: page.text("evidence"))
+    assert page.pictures() == 0
+    assert list((tmp_path / "pictures").iterdir()) == []
+
+
+def test_a_copy_shows_evidence_and_sends_none_of_its_bytes(
+    page: Page, studio: Studio, tmp_path: Path
+) -> None:
+    asked = COPIED.with_changes(steps=20)
+    status = page.generate(COPIED)
+    assert "near copy of 12.png" in status
+    assert "12.png" in page.wait(lambda: page.text("evidence"))
+    references = page.driver.find_elements(By.CSS_SELECTOR, "#evidence img")
+    assert len(references) >= 1
+    assert page.pictures() == 0
+    assert list((tmp_path / "pictures").iterdir()) == []
+    sent = page.sent.picture_contents()
+    assert sent, "the references' thumbnails were sent"
+    assert content_hash(pixels(studio.painter, asked)) not in sent
+
+
+def test_a_wrong_prompt_says_what_is_wrong(page: Page) -> None:
+    page.driver.find_element(By.ID, "generate").click()
+    page.wait(lambda: "the prompt is empty" in page.driver.find_element(By.TAG_NAME, "body").text)
+    assert page.pictures() == 0
+
+
+def test_no_check_no_picture(page: Page, studio: Studio, tmp_path: Path) -> None:
+    (tmp_path / "library" / "catalog.sqlite").unlink()
+    page.fill("prompt", "a penguin in the snow at night")
+    page.driver.find_element(By.ID, "generate").click()
+    body = page.driver.find_element(By.TAG_NAME, "body")
+    page.wait(lambda: "removed or replaced while it was in use" in body.text)
+    assert page.pictures() == 0
+    assert list((tmp_path / "pictures").iterdir()) == []
+    assert studio.checker
+
+
+def test_the_page_asks_no_other_host(page: Page) -> None:
+    script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+    asked = page.driver.execute_script(script)
+    assert [url for url in asked if "//127.0.0.1" not in url and "//localhost" not in url] == []

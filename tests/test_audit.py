@@ -1,0 +1,137 @@
+"""Files → findings: the journal of a stopped audit, and the reports."""
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from index.library import Library
+from provenance.audit import Finding, Journal, audit
+from provenance.check import Checker
+from provenance.errors import CheckError
+from provenance.fingerprint import Fingerprinter
+from tests.conftest import PHOTOS, UNKNOWN, hashes_only
+from ui import report
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> list[Path]:
+    """Two unknown photographs, two edited known ones, one file that is no picture."""
+    folder = tmp_path / "entries"
+    folder.mkdir()
+    for name in UNKNOWN[:2]:
+        Image.open(PHOTOS / name).convert("RGB").save(folder / f"new-{Path(name).stem}.png")
+    coffee = Image.open(PHOTOS / "coffee.png").convert("RGB")
+    coffee.resize((300, 200)).save(folder / "small.jpg", quality=40)
+    coffee.save(folder / "same.webp", lossless=True)
+    (folder / "zz-broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return sorted(folder.iterdir())
+
+
+def test_findings_come_in_order(entries: list[Path], checker: Checker) -> None:
+    found = list(audit(entries, checker, hashes_only))
+    assert [Path(row["path"]) for row in found] == entries
+    decisions = {Path(row["path"]).name: row["decision"] for row in found}
+    assert decisions == {
+        "new-hubble_deep_field.png": "clear",
+        "new-motorcycle_left.png": "clear",
+        "same.webp": "block",
+        "small.jpg": "block",
+        "zz-broken.png": None,
+    }
+    assert found[-1]["error"]
+    best = found[2]["matches"][0]
+    assert (best["title"], best["score"], best["why"]) == ("coffee.png", 1.0, "copy")
+
+
+CONTRACT = {
+    "path", "decision", "reasons", "error", "matches", "policy", "library", "recipe", "labels",
+}  # fmt: skip
+MATCH = {
+    "uri", "source", "title", "license", "score", "similarity", "overlap", "region", "chance",
+    "why",
+}  # fmt: skip
+
+
+def test_a_finding_has_the_form_of_the_contract(entries: list[Path], checker: Checker) -> None:
+    for row in audit(entries, checker, hashes_only):
+        assert row.keys() == CONTRACT
+        assert all(match.keys() == MATCH for match in row["matches"])
+        assert json.dumps(row, allow_nan=False)
+
+
+def test_a_stopped_audit_goes_on(entries: list[Path], checker: Checker, tmp_path: Path) -> None:
+    made: list[Fingerprinter] = []
+
+    def counted() -> Fingerprinter:
+        made.append(hashes_only())
+        return made[-1]
+
+    file = tmp_path / "journal.jsonl"
+    with Journal(file, "basis") as journal:
+        running: Iterator[Finding] = audit(entries, checker, counted, journal=journal)
+        first = [next(running) for _ in range(3)]
+    with file.open("a") as torn:
+        torn.write('["half a li')
+    with Journal(file, "basis") as journal:
+        assert len(journal) == 3
+        again = list(audit(entries, checker, counted, journal=journal))
+    assert json.loads(json.dumps(again[:3])) == json.loads(json.dumps(first))
+    assert len(made) == 2
+    fresh = list(audit(entries, checker, hashes_only))
+    assert json.loads(json.dumps(again)) == json.loads(json.dumps(fresh))
+    with Journal(file, "other basis") as journal:
+        assert len(journal) == 0
+
+
+def test_a_changed_file_is_checked_again(
+    entries: list[Path], checker: Checker, tmp_path: Path
+) -> None:
+    file = tmp_path / "journal.jsonl"
+    with Journal(file, "basis") as journal:
+        list(audit(entries, checker, hashes_only, journal=journal))
+    Image.open(PHOTOS / "rocket.jpg").save(entries[0])
+    with Journal(file, "basis") as journal:
+        assert journal.finding(entries[0]) is None
+        assert journal.finding(entries[1])
+        found = list(audit(entries, checker, hashes_only, journal=journal))
+    assert found[0]["decision"] == "block"
+
+
+def test_a_failed_check_is_no_finding(
+    entries: list[Path], checker: Checker, library: Library
+) -> None:
+    running = audit(entries, checker, hashes_only)
+    next(running)
+    (library.folder / "catalog.sqlite").unlink()
+    with pytest.raises(CheckError):
+        next(running)
+
+
+def test_the_html_report_needs_no_other_file(
+    entries: list[Path], checker: Checker, library: Library, tmp_path: Path
+) -> None:
+    rows = list(audit(entries, checker, hashes_only))
+    report.write_html(rows, tmp_path / "r.html", library, title="Entries <1>")
+    html = (tmp_path / "r.html").read_text("utf-8")
+    assert "Entries &lt;1&gt;" in html
+    assert "2 clear" in html
+    assert "2 block" in html
+    assert "1 unreadable" in html
+    assert html.count("data:image/webp;base64,") >= 6
+    assert not re.search(r'(src|href)="(?!data:)', html)
+
+
+def test_csv_cells_are_no_formulas(tmp_path: Path, checker: Checker) -> None:
+    path = tmp_path / "=1+1.png"
+    Image.open(PHOTOS / "coffee.png").save(path)
+    rows = [{**row, "path": path.name} for row in audit([path], checker, hashes_only)]
+    report.write_csv(rows, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(encoding="utf-8-sig", newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert line["path"] == "'=1+1.png"
+    assert (line["decision"], line["title"]) == ("block", "coffee.png")

@@ -1,0 +1,98 @@
+"""The checker refuses a set that does not fit, and never answers when it cannot look."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from index.library import Library
+from provenance.check import Checker
+from provenance.errors import CheckError, VersionMismatch
+from provenance.fingerprint import Fingerprinter
+from provenance.hashes import hash_descriptors
+from provenance.images import Picture
+from provenance.recipe import Recipe
+from provenance.verdict import Decision, Policy, Threshold, load_policy
+from tests.conftest import hashes_only
+
+Photo = Callable[[str], Image.Image]
+
+
+def policy(*names: str) -> Policy:
+    return Policy("p", 30, {name: Threshold(0.8, 0.9) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("edit", "decision"),
+    [
+        (lambda image: image, Decision.BLOCK),
+        (lambda image: image.resize((image.width // 2, image.height // 2)), Decision.BLOCK),
+        (lambda image: image.convert("L").convert("RGB"), Decision.BLOCK),
+        (lambda image: image.point(lambda value: int(value * 0.8)), Decision.BLOCK),
+    ],
+    ids=["same", "half size", "grey", "darker"],
+)
+def test_a_light_edit_of_a_known_picture_is_blocked(
+    checker: Checker, photo: Photo, edit: Callable[[Image.Image], Image.Image], decision: Decision
+) -> None:
+    verdict = checker.check(Picture(edit(photo("chelsea.png"))))
+    assert verdict.decision is decision
+    assert verdict.matches[0].reference.title == "chelsea.png"
+    assert verdict.references == 5
+
+
+@pytest.mark.parametrize("name", ["grass.png", "ihc.png", "retina.jpg", "hubble_deep_field.jpg"])
+def test_an_unknown_picture_is_clear(checker: Checker, photo: Photo, name: str) -> None:
+    assert checker.check(Picture(photo(name))).decision is Decision.CLEAR
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (500, 300)])
+def test_a_picture_without_detail_is_for_review(checker: Checker, size: tuple[int, int]) -> None:
+    verdict = checker.check(Picture(Image.new("RGB", size, "teal")))
+    assert verdict.decision is Decision.REVIEW
+    assert verdict.reasons == ("too little detail to compare",)
+
+
+def test_an_animation_is_never_clear(checker: Checker, photo: Photo) -> None:
+    verdict = checker.check(Picture(photo("grass.png"), frames=4))
+    assert verdict.decision is Decision.REVIEW
+
+
+def test_an_empty_library_is_said_on_every_verdict(tmp_path: Path, photo: Photo) -> None:
+    with Library.create(tmp_path / "empty", hashes_only().specs) as library:
+        verdict = Checker(hashes_only(), library, load_policy()).check(Picture(photo("grass.png")))
+    assert verdict.references == 0
+    assert "THE LIBRARY IS EMPTY" in verdict.reasons[0]
+
+
+def test_a_policy_for_a_descriptor_that_is_not_there_is_refused(library: Library) -> None:
+    with pytest.raises(CheckError, match="decides by sscd-512"):
+        Checker(hashes_only(), library, policy("sscd-512"))
+
+
+def test_a_library_without_the_policys_descriptor_is_refused(tmp_path: Path) -> None:
+    with (
+        Library.create(tmp_path / "small", Fingerprinter().specs) as library,
+        pytest.raises(CheckError, match="phash-256, which the library lacks"),
+    ):
+        Checker(hashes_only(), library, policy("phash-256"))
+
+
+def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
+    old = [replace(spec, version="0") for spec in hashes_only().specs]
+    with Library.create(tmp_path / "old", old) as library, pytest.raises(VersionMismatch):
+        Checker(Fingerprinter(hash_descriptors()), library, policy("pdq-256"))
+
+
+def test_a_file_with_a_known_recipe_is_for_review(library: Library, photo: Photo) -> None:
+    from tests.test_library import fingerprint, new
+
+    recipe = Recipe("a fox", "", "m", "0123456789", 1, 20, 4.0, "DPM++ 2M", None, 64, 64)
+    library.add([new("fox", fingerprint(photo("grass.png")), recipe)])
+    checker = Checker(hashes_only(), library, load_policy())
+    verdict = checker.check(Picture(photo("ihc.png")), recipe)
+    assert verdict.decision is Decision.REVIEW
+    assert [match.why for match in verdict.matches] == ["same recipe"]
+    assert checker.check(Picture(photo("ihc.png"))).decision is Decision.CLEAR

@@ -1,0 +1,189 @@
+"""The commands as a user runs them: help, exit codes, JSON, what is on disk afterwards."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import PHOTOS
+
+FIRSTHAND = [sys.executable, "-c", "from ui.cli import main; main()"]
+COMMANDS = [
+    ["generate"], ["batch"], ["audit"], ["check"], ["models"], ["serve"], ["demo"],
+    ["index", "add"], ["index", "info"], ["index", "search"], ["index", "remove"],
+    ["index", "verify"],
+]  # fmt: skip
+
+
+def firsthand(*args: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [*FIRSTHAND, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def indexed(known_folder: Path) -> Path:
+    done = firsthand("index", "add", known_folder)
+    assert done.returncode == 0, done.stderr
+    assert "5 added, 0 already there, 0 unreadable" in done.stderr
+    return known_folder
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    shown = firsthand(*command, "--help")
+    assert shown.returncode == 0
+    assert f"Example: firsthand {' '.join(command)}" in " ".join(shown.stdout.split())
+
+
+def test_every_command_is_in_the_list_above() -> None:
+    listed = {
+        line.split()[0]
+        for page in (firsthand("--help").stdout, firsthand("index", "--help").stdout)
+        for line in page.split("Commands:")[1].splitlines()
+        if re.match(r"  \w", line)
+    }
+    assert listed == {command[-1] for command in COMMANDS} | {"index"}
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["generate", "a fox"], 4, "no library at"),
+        (["check", "x.png"], 4, "no library at"),
+        (["generate", "a fox", "--size", "big"], 2, "--size is WxH"),
+        (["generate", "a fox", "--seed", "-1"], 2, "seed must be from 0"),
+        (["generate", " "], 2, "prompt is empty"),
+        (["generate", "a fox", "--lora", "x:heavy"], 2, "--lora is FILE"),
+        (["audit", "none"], 2, "no such file or folder"),
+        (["index", "add", "none"], 2, "no such file or folder"),
+        (["index", "remove"], 2, "say what to remove"),
+        (["batch", "none.txt", "--out", "o"], 2, "none.txt"),
+        (["index", "info"], 4, "firsthand index add"),
+        (["nonsense"], 2, "No such command"),
+        (["audit", ".", "--workers", "0"], 2, "workers"),
+    ],
+)
+def test_errors_are_one_line_with_the_right_code(
+    tmp_path: Path, args: list[str], code: int, message: str
+) -> None:
+    failed = firsthand(*args, cwd=tmp_path)
+    assert failed.returncode == code
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"home"}
+
+
+def test_audit_reports_copies_and_writes_every_report(tmp_path: Path, indexed: Path) -> None:
+    done = firsthand(
+        "audit",
+        indexed,
+        "--json",
+        "-",
+        "--report",
+        tmp_path / "r.html",
+        "--csv",
+        tmp_path / "r.csv",
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [row["decision"] for row in rows] == ["block"] * 5
+    for row in rows:
+        assert row["matches"][0]["uri"] == Path(row["path"]).resolve().as_uri()
+        assert row["matches"][0]["score"] == 1
+    assert (tmp_path / "r.html").stat().st_size > 10_000
+    assert len((tmp_path / "r.csv").read_text("utf-8-sig").splitlines()) == 6
+    assert not list((tmp_path / "home" / "audits").glob("*"))
+
+
+def test_exit_codes_of_an_audit(tmp_path: Path, indexed: Path) -> None:
+    clear = tmp_path / "clear"
+    clear.mkdir()
+    Image.open(PHOTOS / "hubble_deep_field.jpg").save(clear / "a.png")
+    assert firsthand("audit", clear).returncode == 0
+    assert firsthand("audit", clear, "--fast").returncode == 0
+    assert firsthand("audit", clear, indexed).returncode == 1
+    assert firsthand("audit", clear, "--policy", "none.toml").returncode == 2
+    (clear / "broken.jpg").write_bytes(b"")
+    done = firsthand("audit", clear, indexed)
+    assert done.returncode == 3
+    assert "1 unreadable" in done.stderr
+    assert "the file is empty" in done.stderr
+
+
+def test_check_names_the_nearest(indexed: Path) -> None:
+    done = firsthand("check", indexed / "coffee.png", indexed / "rocket.jpg")
+    assert done.returncode == 1
+    assert done.stdout.count("the same pixels as") == 2
+    assert "5 references" in done.stdout
+
+
+def test_index_search_info_remove_verify(indexed: Path) -> None:
+    found = firsthand("index", "search", indexed / "coffee.png", "-k", 3, "--json", "-")
+    rows = [json.loads(line) for line in found.stdout.splitlines()]
+    assert len(rows) == 3
+    assert (rows[0]["title"], rows[0]["score"]) == ("coffee.png", 1)
+    assert "references   5" in firsthand("index", "info").stdout
+    assert firsthand("index", "verify").stdout == "the library is sound\n"
+    again = firsthand("index", "add", indexed)
+    assert "0 added, 5 already there" in again.stderr
+    gone = firsthand("index", "remove", indexed / "coffee.png")
+    assert "1 removed, 4 references left" in gone.stderr
+    assert firsthand("index", "remove", "none").returncode == 2
+    assert "4 removed" in firsthand("index", "remove", "--source", "known").stderr
+
+
+def test_generate_saves_what_is_clear(tmp_path: Path, indexed: Path) -> None:
+    assert indexed
+    done = firsthand(
+        "generate", "a fox in the snow", "-n", 2, "--seed", 5, "--steps", 8,
+        "--out", "pictures", "--json", "rows.jsonl", cwd=tmp_path,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["seed"] for row in rows] == [5, 6]
+    assert done.returncode == int(any(row["decision"] != "clear" for row in rows))
+    files = {row["file"] for row in rows if row["file"]}
+    assert files
+    assert files == {str(p.relative_to(tmp_path)) for p in (tmp_path / "pictures").iterdir()}
+    again = firsthand("generate", "a fox in the snow", "--seed", 5, "--steps", 8, cwd=tmp_path)
+    assert again.returncode == 0
+    assert len(list((tmp_path / "pictures").iterdir())) == len(files) + 1
+
+
+def test_a_gallery_recipe_is_refused_and_its_near_copy_blocked(tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    (tmp_path / "empty").mkdir()
+    firsthand("index", "add", tmp_path / "empty")
+    first = firsthand("generate", "a car in the city", "--seed", 3, "--out", gallery)
+    assert "clear" in first.stderr, first.stderr
+    assert "THE LIBRARY IS EMPTY" in first.stderr
+    assert "1 added" in firsthand("index", "add", gallery).stderr
+    same = firsthand("generate", "a car in the city", "--seed", 3, "--out", tmp_path / "out")
+    assert same.returncode == 1
+    assert "refused before painting: this is the recipe of a-car-in-the-city-3.png" in same.stderr
+    near = firsthand(
+        "generate", "a car in the city", "--seed", 3, "--steps", 21, "--out", tmp_path / "out"
+    )
+    assert near.returncode == 1
+    assert "block" in near.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_come_from_file_environment_and_options(
+    tmp_path: Path, indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "library").rename(home / "elsewhere")
+    assert indexed
+    assert firsthand("index", "info").returncode == 4
+    (home / "settings.toml").write_text('library = "elsewhere"\n')
+    assert firsthand("index", "info").returncode == 0
+    monkeypatch.setenv("FIRSTHAND_LIBRARY", str(tmp_path / "nowhere"))
+    assert firsthand("index", "info").returncode == 4
+    assert firsthand("index", "info", "--library", home / "elsewhere").returncode == 0
+    (home / "settings.toml").write_text('libary = "x"\n')
+    wrong = firsthand("index", "info")
+    assert (wrong.returncode, "unknown setting 'libary'" in wrong.stderr) == (2, True)

@@ -1,0 +1,111 @@
+"""Hashes and fingerprints: pinned values, the same alone and in a batch, never across versions."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from provenance.embed.bundled import BundledDescriptor
+from provenance.errors import MissingError, UsageError, VersionMismatch
+from provenance.fingerprint import (
+    Descriptor,
+    Fingerprinter,
+    Value,
+    content_hash,
+    reduced,
+    similarity,
+)
+from provenance.hashes import PDQ, hash_descriptors, pdq
+
+Photo = Callable[[str], Image.Image]
+DESCRIPTORS: tuple[Descriptor, ...] = (*hash_descriptors(), BundledDescriptor())
+
+
+def test_hashes_are_constant(photo: Photo) -> None:
+    """An upgrade of Pillow, imagehash or pdqhash that moves a hash must turn this red."""
+    fingerprint = Fingerprinter(hash_descriptors()).describe([photo("chelsea.png")])[0]
+    found = {name: value.vector.tobytes().hex() for name, value in fingerprint.values.items()}
+    assert found == GOLDEN
+    assert fingerprint.detail == 100
+    assert fingerprint.content == content_hash(photo("chelsea.png"))
+
+
+@pytest.mark.parametrize("descriptor", DESCRIPTORS, ids=lambda d: d.spec.name)
+class TestEveryDescriptor:
+    """The contract: a new descriptor gets these by joining DESCRIPTORS."""
+
+    def test_rows_have_the_shape_that_the_spec_says(
+        self, descriptor: Descriptor, photo: Photo
+    ) -> None:
+        rows = descriptor.describe([reduced(photo("coffee.png"))])
+        spec = descriptor.spec
+        if spec.metric == "hamming":
+            assert (rows.shape, rows.dtype) == ((1, spec.dim // 8), np.uint8)
+        else:
+            assert (rows.shape, rows.dtype) == ((1, spec.dim), np.float32)
+            assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-4)
+
+    def test_alone_and_in_a_batch_are_the_same(self, descriptor: Descriptor, photo: Photo) -> None:
+        images = [reduced(photo(n)) for n in ("coffee.png", "rocket.jpg", "chelsea.png")]
+        together = descriptor.describe(images)
+        for row, image in enumerate(images):
+            assert descriptor.describe([image])[0].tobytes() == together[row].tobytes()
+
+    def test_a_picture_is_the_same_as_itself_and_unlike_another(
+        self, descriptor: Descriptor, photo: Photo
+    ) -> None:
+        a, b = descriptor.describe([reduced(photo("coffee.png")), reduced(photo("rocket.jpg"))])
+        spec = descriptor.spec
+        assert similarity(Value(spec, a), Value(spec, a)) == pytest.approx(1, abs=1e-4)
+        assert similarity(Value(spec, a), Value(spec, b)) < 0.8
+
+    def test_other_versions_are_not_compared(self, descriptor: Descriptor, photo: Photo) -> None:
+        row = descriptor.describe([reduced(photo("coffee.png"))])[0]
+        newer = replace(descriptor.spec, version="2")
+        with pytest.raises(VersionMismatch, match="version 2"):
+            similarity(Value(descriptor.spec, row), Value(newer, row))
+
+    def test_an_empty_batch_is_empty(self, descriptor: Descriptor) -> None:
+        assert len(descriptor.describe([])) == 0
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 60), (3, 500), (600, 7)])
+    def test_tiny_pictures_have_a_value(
+        self, descriptor: Descriptor, size: tuple[int, int]
+    ) -> None:
+        assert len(descriptor.describe([reduced(Image.new("RGB", size))])) == 1
+
+
+def test_flat_pictures_have_no_detail() -> None:
+    assert pdq(Image.new("RGB", (200, 200), "teal"))[1] == 0
+    assert pdq(Image.new("RGB", (1, 1)))[1] == 0
+
+
+def test_two_descriptors_of_one_name_are_refused() -> None:
+    first = hash_descriptors()[0]
+    with pytest.raises(UsageError, match="different names"):
+        Fingerprinter((first, first))
+
+
+def test_pdq_is_always_there() -> None:
+    assert Fingerprinter().specs == (PDQ,)
+
+
+def test_missing_weights_are_named(tmp_path: object) -> None:
+    from pathlib import Path
+
+    gone = Path(str(tmp_path)) / "weights.safetensors"
+    with pytest.raises(MissingError, match=r"weights\.safetensors cannot be loaded"):
+        BundledDescriptor(gone).describe([Image.new("RGB", (64, 64))])
+    gone.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    with pytest.raises(MissingError, match="cannot be loaded"):
+        BundledDescriptor(gone).describe([Image.new("RGB", (64, 64))])
+
+
+GOLDEN = {
+    "phash-64": "b15fe6465121175e",
+    "phash-256": "b1ac5ffee6df46225131214897e25edba410e16552ca376ab8c93d465d07426f",
+    "dhash-256": "2238223142300b321371334d634dc9dced9b8c91b4db985dc975c963c07bc0db",
+    "pdq-256": "5feb5321f01da156898e2bf629a5d3438412cdbd23f48942464526315db33ffd",
+}

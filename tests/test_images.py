@@ -1,0 +1,151 @@
+"""Every kind of file that people and attackers hand in: a picture or a clear DecodeError."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from provenance.errors import DecodeError
+from provenance.images import MAX_PIXELS, read_picture
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+RED = Image.new("RGB", (40, 30), (200, 30, 40))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
+def test_common_formats_decode_to_rgb(kind: str) -> None:
+    picture = read_picture(saved(RED, kind))
+    assert (picture.image.mode, picture.image.size, picture.frames) == ("RGB", (40, 30), 1)
+    assert np.abs(np.asarray(picture.image).astype(int) - (200, 30, 40)).max() < 12
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "LAB", "HSV"])
+def test_every_mode_decodes_to_rgb(mode: str) -> None:
+    image = RED.convert("RGB" if mode == "LAB" else mode)
+    kind = "TIFF" if mode in ("CMYK", "LAB") else "PNG" if mode != "HSV" else "TIFF"
+    image = image.convert("RGB") if mode in ("HSV", "PA") else image
+    assert read_picture(saved(image, kind)).image.mode == "RGB"
+
+
+def test_cmyk_jpeg_keeps_its_colour() -> None:
+    colour = np.asarray(read_picture(saved(RED.convert("CMYK"), "JPEG")).image)[15, 20]
+    assert colour[0] > 150
+    assert colour[1] < 90
+
+
+def test_sixteen_bits_keep_their_upper_byte() -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    decoded = np.asarray(read_picture(saved(Image.fromarray(ramp), "PNG")).image)[..., 0]
+    assert decoded[0, 0] == 0
+    assert decoded[-1, -1] == 255
+    assert abs(int(decoded[32, 0]) - 128) <= 1
+
+
+def test_transparency_is_laid_on_white() -> None:
+    clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert read_picture(saved(clear, "PNG")).image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_exif_orientation_is_applied() -> None:
+    wide = Image.new("RGB", (40, 20), "white")
+    wide.paste("black", (0, 0, 20, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to see it upright
+    upright = read_picture(saved(wide, "JPEG", exif=exif)).image
+    assert upright.size == (20, 40)
+    assert upright.convert("L").getpixel((10, 5)) < 60  # type: ignore[operator]
+
+
+def test_an_animation_counts_its_frames() -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green", "blue")]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert read_picture(data).frames == 3
+
+
+def test_one_pixel_is_a_picture() -> None:
+    assert read_picture(saved(Image.new("RGB", (1, 1)), "PNG")).image.size == (1, 1)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG header that promises side x side pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        crc = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9_300, 12_000, 50_000, 2**31 - 1])
+def test_a_decompression_bomb_is_refused(side: int) -> None:
+    assert side * side > MAX_PIXELS
+    with pytest.raises(DecodeError, match="at most 80,000,000 pixels"):
+        read_picture(bomb(side))
+
+
+def test_a_ribbon_is_refused() -> None:
+    with pytest.raises(DecodeError, match="200 times"):
+        read_picture(saved(Image.new("RGB", (4000, 2)), "PNG"))
+
+
+PNG, JPEG = saved(RED, "PNG"), saved(RED, "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty"),
+        (b"not an image", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (PNG[:60], "damaged|not an image"),
+        (JPEG[: len(JPEG) // 2], "damaged"),
+        (PNG[:16], "damaged|not an image"),
+        (b"GIF89a" + b"\xff" * 40, "damaged|not an image"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "damaged|not an image"),
+        (b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 64, "damaged|not an image"),
+    ],
+)
+def test_broken_bytes_raise_decode_error(data: bytes, message: str) -> None:
+    with pytest.raises(DecodeError, match=message):
+        read_picture(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
+def test_no_flipped_byte_raises_anything_else(kind: str) -> None:
+    """Each of the first 120 bytes, inverted: a picture or a DecodeError, never another error."""
+    data = saved(RED, kind)
+    outcomes = set()
+    for at in range(min(120, len(data))):
+        damaged = bytes([*data[:at], data[at] ^ 0xFF, *data[at + 1 :]])
+        try:
+            outcomes.add(read_picture(damaged).image.mode)
+        except DecodeError:
+            outcomes.add("refused")
+    assert "refused" in outcomes
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match="not a file"):
+        read_picture(tmp_path)
+    with pytest.raises(DecodeError, match="No such file"):
+        read_picture(tmp_path / "gone.png")
+
+
+def test_exif_user_comment_is_read_in_both_byte_orders() -> None:
+    for order in ("utf-16-be", "utf-16-le"):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "a fox\nSteps: 20".encode(order)
+        texts = read_picture(saved(RED, "JPEG", exif=exif)).texts
+        assert texts["UserComment"] == "a fox\nSteps: 20"

@@ -1,0 +1,151 @@
+"""Source → library, through kills and bad files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from index.ingest import ingest
+from index.library import Library
+from index.sources import FolderSource
+from provenance.errors import UsageError
+from tests.conftest import PHOTOS, hashes_only
+
+
+def test_a_second_run_adds_nothing(library: Library, known_folder: Path) -> None:
+    tally = ingest(FolderSource(known_folder, "photos"), library, hashes_only)
+    assert (tally.added, tally.already_there, tally.unreadable) == (0, 5, [])
+
+
+def test_a_changed_file_replaces_its_reference(library: Library, known_folder: Path) -> None:
+    (known_folder / "coffee.png").write_bytes((PHOTOS / "grass.png").read_bytes())
+    tally = ingest(FolderSource(known_folder, "photos"), library, hashes_only)
+    assert (tally.added, tally.already_there) == (1, 4)
+    assert len(library) == 5
+    asked = hashes_only().describe([Image.open(PHOTOS / "coffee.png").convert("RGB")])[0]
+    assert not any(candidate.exact for candidate in library.search(asked, 5))
+
+
+def test_unreadable_files_are_told_and_left_out(library: Library, known_folder: Path) -> None:
+    (known_folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (known_folder / "empty.jpg").touch()
+    (known_folder / "notes.txt").write_text("not an image by its name")
+    tally = ingest(FolderSource(known_folder, "photos"), library, hashes_only)
+    assert [Path(uri).name for uri, _ in tally.unreadable] == ["broken.png", "empty.jpg"]
+    assert len(library) == 5
+
+
+def test_workers_give_the_same_library(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    base = Image.open(PHOTOS / "coffee.png").convert("RGB")
+    for n in range(60):
+        base.rotate(6 * n).resize((120, 80)).save(folder / f"{n:02}.png")
+    contents = []
+    for workers in (1, 2):
+        with Library.create(tmp_path / f"lib{workers}", hashes_only().specs) as library:
+            ingest(FolderSource(folder), library, hashes_only, workers=workers)
+            asked = hashes_only().describe([base.resize((120, 80))])[0]
+            found = library.search(asked, 60)
+            contents.append([(c.reference.uri, dict(c.similarity)) for c in found])
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 60
+
+
+def test_a_manifest_says_more(tmp_path: Path, known_folder: Path) -> None:
+    rows = [{"file": "coffee.png", "title": "A cup", "licence": "CC0-1.0", "uri": "https://x.y/1"}]
+    (known_folder / "manifest.json").write_text(json.dumps(rows))
+    with Library.create(tmp_path / "new", hashes_only().specs) as library:
+        ingest(FolderSource(known_folder), library, hashes_only)
+        reference = library.reference("https://x.y/1")
+        assert reference
+        assert (reference.title, reference.license) == ("A cup", "CC0-1.0")
+        assert library.thumbnail(reference)
+
+
+def test_no_thumbnails_when_not_wanted(tmp_path: Path, known_folder: Path) -> None:
+    with Library.create(tmp_path / "new", hashes_only().specs) as library:
+        ingest(FolderSource(known_folder), library, hashes_only, thumbnails=False)
+        assert library.describe()["thumbnails"] == 0
+
+
+@pytest.mark.parametrize("text", ["{", "5", '["a", {"file": 3}]'])
+def test_a_broken_manifest_is_named(known_folder: Path, text: str) -> None:
+    (known_folder / "manifest.json").write_text(text)
+    source = FolderSource(known_folder)
+    if text.startswith("["):
+        assert len(list(source.items())) == 5
+    else:
+        with pytest.raises(UsageError, match=r"manifest\.json"):
+            list(source.items())
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        FolderSource(tmp_path / "none")
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from index import ingest as module
+from index.library import Library
+from index.sources import FolderSource
+from index.vectors import FaissStore
+from tests.conftest import hashes_only
+
+folder, target, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+module.BATCH = 2
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if moment == "second commit":
+    add, calls = Library.add, []
+    def counted(self, batch):
+        calls.append(1)
+        if len(calls) == 2:
+            die()
+        add(self, batch)
+    Library.add = counted
+elif moment == "before rename":
+    Path.replace = die
+elif moment == "after rename":
+    import index.library
+    index.library._sync_folder = die
+elif moment == "in transaction":
+    from index.catalog import Catalog
+    insert, calls = Catalog._insert, []
+    def counted(self, *args):
+        calls.append(1)
+        if len(calls) == 4:
+            die()
+        insert(self, *args)
+    Catalog._insert = counted
+library = Library.create(target, hashes_only().specs)
+module.ingest(FolderSource(folder, "photos"), library, hashes_only)
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "kept"),
+    [("in transaction", 2), ("second commit", 2), ("before rename", 5), ("after rename", 5)],
+)
+def test_a_kill_loses_no_committed_reference(
+    tmp_path: Path, known_folder: Path, moment: str, kept: int
+) -> None:
+    root = Path(__file__).parent.parent
+    command = [sys.executable, "-c", SCRIPT, str(known_folder), str(tmp_path / "lib"), moment]
+    killed = subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    assert killed.returncode == -signal.SIGKILL
+    with Library.open(tmp_path / "lib") as library:
+        assert len(library) == kept
+        tally = ingest(FolderSource(known_folder, "photos"), library, hashes_only)
+        assert (tally.added, tally.already_there) == (5 - kept, kept)
+        assert library.verify() == []
+        assert len(list((tmp_path / "lib" / "stores").iterdir())) == 4

@@ -1,0 +1,237 @@
+"""The library's honesty: the catalog is the truth, caches are rebuilt, nothing is crowded out."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from index.catalog import NewReference
+from index.library import Library
+from provenance.errors import CheckError, MissingError, UsageError, VersionMismatch
+from provenance.fingerprint import DescriptorSpec, Fingerprint, Value
+from provenance.recipe import Recipe
+from tests.conftest import hashes_only
+
+Photo = Callable[[str], Image.Image]
+
+
+def fingerprint(image: Image.Image) -> Fingerprint:
+    return hashes_only().describe([image])[0]
+
+
+def new(uri: str, print_: Fingerprint, recipe: Recipe | None = None) -> NewReference:
+    return NewReference(uri, "test", uri, "CC0-1.0", "1", recipe, print_, None)
+
+
+def names(library: Library, image: Image.Image, limit: int = 3) -> set[str]:
+    found = library.search(fingerprint(image), limit)
+    return {candidate.reference.title for candidate in found if candidate.exact}
+
+
+def test_a_known_picture_is_found_exactly(library: Library, photo: Photo) -> None:
+    assert names(library, photo("coffee.png")) == {"coffee.png"}
+    assert names(library, photo("grass.png")) == set()
+
+
+def test_every_candidate_has_every_similarity(library: Library, photo: Photo) -> None:
+    candidates = library.search(fingerprint(photo("coffee.png").resize((300, 200))), 1)
+    wanted = {spec.name for spec in library.specs}
+    assert candidates
+    assert all(candidate.similarity.keys() == wanted for candidate in candidates)
+
+
+def test_many_duplicates_do_not_crowd_out_others(library: Library, photo: Photo) -> None:
+    same = fingerprint(photo("coffee.png"))
+    library.add([new(f"copy/{n}", same) for n in range(200)])
+    found = {c.reference.title for c in library.search(same, 3)}
+    assert {"chelsea.png", "rocket.jpg"} & found
+    assert len(library) == 205
+    assert library.describe()["pictures"] == 5
+
+
+def test_removal_takes_effect_at_once_and_for_good(library: Library, photo: Photo) -> None:
+    image = photo("coffee.png")
+    assert names(library, image) == {"coffee.png"}
+    uri = next(c.reference.uri for c in library.search(fingerprint(image), 1) if c.exact)
+    before = library.version
+    assert library.remove(uri=uri) == 1
+    assert library.version != before
+    assert names(library, image) == set()
+    library.close()
+    with Library.open(library.folder) as again:
+        assert names(again, image) == set()
+        assert len(again) == 4
+
+
+def test_removing_one_of_two_references_keeps_the_picture(library: Library, photo: Photo) -> None:
+    same = fingerprint(photo("coffee.png"))
+    library.add([new("second", same)])
+    assert library.remove(source="test") == 1
+    assert names(library, photo("coffee.png")) == {"coffee.png"}
+
+
+def test_a_reader_sees_what_a_writer_commits(library: Library, photo: Photo) -> None:
+    with Library.open(library.folder) as reader:
+        assert names(reader, photo("grass.png")) == set()
+        library.add([new("grass", fingerprint(photo("grass.png")))])
+        assert names(reader, photo("grass.png")) == {"grass"}
+
+
+def test_a_reader_outlives_the_writers_builds(library: Library, photo: Photo) -> None:
+    """Builds delete the files that a reader has loaded; that is no reason to stop."""
+    library.close()
+    with Library.open(library.folder) as reader, Library.open(library.folder) as writer:
+        assert names(reader, photo("coffee.png")) == {"coffee.png"}
+        for name in ("grass.png", "ihc.png", "retina.jpg"):
+            writer.add([new(name, fingerprint(photo(name)))])
+            writer.build()
+        assert not (library.folder / "stores" / "pdq-256-1.faiss").exists()
+        assert names(reader, photo("retina.jpg")) == {"retina.jpg"}
+
+
+def test_references_added_after_the_build_are_searched(library: Library, photo: Photo) -> None:
+    library.build()
+    library.add([new("grass", fingerprint(photo("grass.png")))])
+    library.close()
+    with Library.open(library.folder) as again:
+        assert names(again, photo("grass.png")) == {"grass"}
+        assert names(again, photo("coffee.png")) == {"coffee.png"}
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "delete", "swap"])
+def test_a_damaged_cache_is_not_used(library: Library, photo: Photo, harm: str) -> None:
+    library.close()
+    files = sorted((library.folder / "stores").glob("*.faiss"))
+    assert len(files) == 4
+    for file in files:
+        body = bytearray(file.read_bytes())
+        if harm == "truncate":
+            file.write_bytes(body[: len(body) // 2])
+        elif harm == "flip":
+            body[len(body) // 2] ^= 0xFF
+            file.write_bytes(body)
+        elif harm == "delete":
+            file.unlink()
+        else:
+            shutil.copy(files[0], file) if file != files[0] else file.write_bytes(b"")
+    with Library.open(library.folder) as again:
+        assert again.verify()
+        assert names(again, photo("coffee.png")) == {"coffee.png"}
+        again.build()
+        assert again.verify() == []
+
+
+def test_a_file_that_is_not_listed_is_deleted_and_never_read(library: Library) -> None:
+    stray = library.folder / "stores" / "pdq-256-99.faiss"
+    stray.write_bytes(b"not an index")
+    library.build()
+    assert not stray.exists()
+
+
+@pytest.mark.parametrize("victim", ["catalog.sqlite", "stores"])
+def test_a_file_removed_in_use_stops_the_search(
+    library: Library, photo: Photo, victim: str
+) -> None:
+    library.close()
+    with Library.open(library.folder) as opened:
+        asked = fingerprint(photo("coffee.png"))
+        assert opened.search(asked, 1)
+        path = library.folder / victim
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with pytest.raises(CheckError, match="removed"):
+            opened.search(asked, 1)
+
+
+def test_a_replaced_catalog_stops_the_search(library: Library, photo: Photo) -> None:
+    copy = library.folder / "copy"
+    shutil.copy(library.folder / "catalog.sqlite", copy)
+    copy.replace(library.folder / "catalog.sqlite")
+    with pytest.raises(CheckError, match="replaced"):
+        library.search(fingerprint(photo("coffee.png")), 1)
+
+
+def test_a_damaged_catalog_is_a_check_error(library: Library) -> None:
+    library.close()
+    path = library.folder / "catalog.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    with pytest.raises(CheckError, match="cannot be used"):
+        Library.open(library.folder)
+    path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(CheckError, match="cannot be used"):
+        Library.open(library.folder)
+
+
+def test_no_library_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="firsthand index add"):
+        Library.open(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_other_descriptors_are_refused(library: Library) -> None:
+    specs = [replace(spec, version="2") for spec in library.specs]
+    with pytest.raises(VersionMismatch, match="version 2"):
+        Library.create(library.folder, specs)
+
+
+def test_comparing_across_versions_raises(library: Library, photo: Photo) -> None:
+    asked = fingerprint(photo("coffee.png"))
+    other = DescriptorSpec("pdq-256", "2", "hamming", 256)
+    values = {"pdq-256": Value(other, asked.values["pdq-256"].vector)}
+    with pytest.raises(VersionMismatch):
+        library.search(replace(asked, values=values), 1)
+
+
+def test_a_newer_schema_is_refused(library: Library) -> None:
+    library.close()
+    with sqlite3.connect(library.folder / "catalog.sqlite") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(CheckError, match="newer Firsthand"):
+        Library.open(library.folder)
+
+
+def test_one_writer_at_a_time(library: Library) -> None:
+    with (
+        library.writing(),
+        Library.open(library.folder) as other,
+        pytest.raises(UsageError, match="another process"),
+    ):
+        other.remove(uri="x")
+
+
+def test_a_batch_is_added_whole_or_not_at_all(library: Library, photo: Photo) -> None:
+    good = new("good", fingerprint(photo("grass.png")))
+    print_ = fingerprint(photo("ihc.png"))
+    unknown = DescriptorSpec("unknown", "1", "hamming", 64)
+    values = {**print_.values, "unknown": Value(unknown, np.zeros(8, np.uint8))}
+    with pytest.raises(KeyError):
+        library.add([good, new("bad", replace(print_, values=values))])
+    assert library.reference("good") is None
+    assert len(library) == 5
+
+
+def test_recipes_are_found_by_what_decides_the_pixels(library: Library, photo: Photo) -> None:
+    recipe = Recipe("a fox", "", "m", "0123456789", 1, 20, 4.0, "DPM++ 2M", None, 64, 64)
+    library.add([new("fox", fingerprint(photo("grass.png")), recipe)])
+    assert [r.title for r in library.find_recipe(recipe.with_changes(model="other name"))] == [
+        "fox"
+    ]
+    assert library.find_recipe(recipe.with_changes(seed=2)) == []
+    assert library.find_recipe(Recipe("a fox")) == []
+
+
+def test_an_older_generation_serves_when_the_newest_is_damaged(
+    library: Library, photo: Photo
+) -> None:
+    library.add([new("grass", fingerprint(photo("grass.png")))])
+    library.build()
+    library.close()
+    for file in (library.folder / "stores").glob("*-2.faiss"):
+        file.write_bytes(b"")
+    with Library.open(library.folder) as again:
+        assert names(again, photo("grass.png")) == {"grass"}

@@ -1,0 +1,95 @@
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from provenance.errors import UsageError
+from provenance.recipe import Lora, Recipe
+
+FULL = Recipe(
+    "a fox", "fog", "starter", "0123456789abcdef", 7, 20, 4.0, "DPM++ 2M", None, 128, 128,
+    (Lora("ink", 0.5, "aa"),),
+)  # fmt: skip
+
+
+def test_json_round_trip() -> None:
+    assert Recipe.from_json(json.loads(json.dumps(FULL.to_json()))) == FULL
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "the same weights under another name"},
+        {"model_hash": "0123456789"},
+        {"model_hash": "0x0123456789ABCDEF"},
+        {"prompt": " a  fox\n"},
+        {"sampler": "dpm++ 2m"},
+    ],
+)
+def test_key_ignores_what_does_not_decide_the_pixels(change: dict[str, Any]) -> None:
+    assert FULL.with_changes(**change).key == FULL.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "a wolf"}, {"negative": ""}, {"model_hash": "f" * 10}, {"seed": 8},
+        {"steps": 21}, {"guidance": 4.5}, {"sampler": "Euler"}, {"width": 64}, {"loras": ()},
+    ],
+)  # fmt: skip
+def test_key_differs_with_what_decides_the_pixels(change: dict[str, Any]) -> None:
+    assert FULL.with_changes(**change).key != FULL.key
+
+
+@pytest.mark.parametrize("field", ["model_hash", "seed", "steps", "guidance", "width"])
+def test_a_recipe_with_a_gap_has_no_key(field: str) -> None:
+    assert FULL.with_changes(**{field: None}).key is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": "  "}, "prompt is empty"),
+        ({"prompt": "a" * 10_001}, "10,000 are allowed"),
+        ({"prompt": "a\0b"}, "control characters"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"seed": 2**63}, "seed must be from 0"),
+        ({"steps": 0}, "steps must be from 1"),
+        ({"guidance": float("nan")}, "guidance must be from 0"),
+        ({"width": 130}, "multiple of 8"),
+        ({"height": 100_000}, "height must be from"),
+    ],
+)
+def test_a_recipe_that_cannot_be_painted_says_why(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FULL.with_changes(**change).validated()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "needs a prompt"),
+        ({"prompt": 3}, "needs a prompt"),
+        ({"prompt": "x", "sed": 1}, "unknown recipe field sed"),
+        ({"prompt": "x", "seed": "one"}, "seed must be a whole number"),
+        ({"prompt": "x", "seed": 1.5}, "seed must be a whole number"),
+        ({"prompt": "x", "seed": True}, "seed must be a whole number"),
+        ({"prompt": "x", "guidance": "much"}, "guidance must be a number"),
+        ({"prompt": "x", "loras": ["ink"]}, "a LoRA is"),
+        ({"prompt": "x", "loras": [{"name": "ink", "weight": "heavy"}]}, "weight is a number"),
+        ({"prompt": "x", "negative": 5}, "negative must be text"),
+        ({"prompt": "x", "loras": 5}, "loras must be a list"),
+    ],
+)
+def test_from_json_refuses(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Recipe.from_json(values)
+
+
+def test_numbers_may_come_as_text() -> None:
+    assert Recipe.from_json({"prompt": "x", "seed": "12", "guidance": "3.5"}).guidance == 3.5
+
+
+def test_every_field_is_in_the_json() -> None:
+    assert FULL.to_json().keys() == {field.name for field in dataclasses.fields(Recipe)}

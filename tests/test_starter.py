@@ -1,0 +1,117 @@
+"""The bundled model: small, the same pixels every time, and it follows the light of its prompt."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gen.models import resolve
+from gen.pipeline import Painter, load
+from gen.starter import scenes
+from provenance.errors import MissingError, UsageError
+from provenance.recipe import Lora, Recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+def paint(painter: Painter, prompt: str, seed: int, **changes: object) -> np.ndarray:  # type: ignore[type-arg]
+    recipe = painter.complete(Recipe(prompt, seed=seed, **changes))  # type: ignore[arg-type]
+    return np.asarray(painter.paint(recipe, lambda done, steps: None)).astype(float)
+
+
+def test_all_shipped_weights_are_under_64_mib() -> None:
+    files = [f for room in ("gen", "provenance") for f in (ROOT / room).rglob("*.safetensors")]
+    assert files
+    assert sum(file.stat().st_size for file in files) <= 64 * 2**20
+
+
+def test_the_same_recipe_gives_the_same_pixels(starter: Painter) -> None:
+    first = paint(starter, "a fox in the forest", 5, steps=4)
+    paint(starter, "a whale at sea", 6, steps=3, sampler="UniPC")
+    again = paint(starter, "a fox in the forest", 5, steps=4)
+    fresh = paint(load(resolve("starter")), "a fox in the forest", 5, steps=4)
+    assert (first == again).all()
+    assert (first == fresh).all()
+    assert (first != paint(starter, "a fox in the forest", 6, steps=4)).any()
+
+
+def test_it_follows_setting_and_light(starter: Painter) -> None:
+    day = paint(starter, "a house in a meadow", 1)
+    night = paint(starter, "a house in a meadow at night", 1)
+    assert night.mean() < 0.75 * day.mean()
+    green = day[90:, :, 1].mean() - day[90:, :, [0, 2]].mean()
+    snow = paint(starter, "a house in the snow", 1)
+    assert green > 30
+    assert snow[100:].mean() > day[100:].mean() + 30
+    sunset = paint(starter, "a house in the desert at sunset", 1)
+    assert sunset[..., 0].mean() > sunset[..., 2].mean() + 40
+
+
+def test_progress_counts_the_steps(starter: Painter) -> None:
+    steps: list[tuple[int, int]] = []
+    recipe = starter.complete(Recipe("a fox", seed=1, steps=3))
+    starter.paint(recipe, lambda done, all_: steps.append((done, all_)))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_prompt_of_any_text_is_painted(starter: Painter) -> None:
+    assert paint(starter, "雪の中の🦊 " * 40, 1, steps=1).shape == (128, 128, 3)
+
+
+def test_other_sizes_are_painted(starter: Painter) -> None:
+    assert paint(starter, "a fox", 1, steps=1, width=192, height=64).shape == (64, 192, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampler": "Magic"}, "known are DPM"),
+        ({"model": "sdxl"}, "asks for model sdxl, loaded is starter"),
+        ({"model_hash": "ffffffffff"}, "loaded is starter"),
+        ({"loras": (Lora("ink"),)}, "LoRAs are not supported"),
+        ({"width": 100}, "multiple of 8"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    starter: Painter, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        starter.complete(Recipe("a fox", seed=1).with_changes(**changes))
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"has no model_index\.json"):
+        resolve(str(tmp_path))
+
+
+def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(
+        '{"_class_name": "StableDiffusionPipeline", "unet": ["os", "system"]}'
+    )
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match="wants its unet from 'os'"):
+        load(resolve(str(tmp_path)))
+
+
+def test_scenes_are_the_same_every_time_and_captions_say_what_they_show() -> None:
+    import random
+
+    scene = scenes.random_scene(random.Random(3))
+    assert scene == scenes.random_scene(random.Random(3))
+    text = scenes.caption(scene, random.Random(4))
+    assert all(placed.name in text for placed in scene.objects)
+    assert not any(scenes.held_out(placed.name, scene.setting) for placed in scene.objects)
+
+
+SPRITES = ROOT.parent / "shared" / "data" / "sprites"
+
+
+@pytest.mark.skipif(not SPRITES.is_dir(), reason="the sprites are not at hand")
+@pytest.mark.parametrize("setting", scenes.SETTINGS)
+def test_every_setting_is_drawn(setting: str) -> None:
+    sprites = scenes.load_sprites(SPRITES)
+    placed = scenes.Placed("fox", 0.5, 0.8, 0.5, False)
+    for light in scenes.LIGHTS:
+        picture = scenes.draw(scenes.Scene(setting, light, (placed,), 7), sprites)
+        assert picture.size == (scenes.SIZE, scenes.SIZE)
+        assert len(picture.getcolors(100_000)) > 300

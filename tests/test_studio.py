@@ -1,0 +1,164 @@
+"""The Studio is the only way a picture leaves; what is not clear does not leave it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gen.gates import RecipeGate
+from gen.models import ModelSpec
+from gen.pipeline import OnStep
+from gen.studio import Generation, Studio
+from index.library import Library
+from provenance.check import Checker
+from provenance.errors import CheckError, UsageError
+from provenance.images import read_picture
+from provenance.read import recipe_of
+from provenance.recipe import Recipe
+from provenance.verdict import Decision, Verdict, load_policy
+from tests.conftest import PHOTOS, hashes_only
+from tests.test_library import fingerprint, new
+
+Photo = Callable[[str], Image.Image]
+
+
+SPEC = ModelSpec("photos", Path(), "ab" * 32, "None", 0)
+
+
+@dataclass
+class PhotoPainter:
+    """Paints the photograph that the prompt names; counts what it painted."""
+
+    spec: ModelSpec = SPEC
+    painted: list[Recipe] = field(default_factory=list)
+
+    def complete(self, recipe: Recipe) -> Recipe:
+        return recipe.with_changes(
+            model="photos", model_hash="ab" * 5, steps=2, guidance=1.0, width=64, height=64
+        ).validated()
+
+    def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
+        self.painted.append(recipe)
+        on_step(1, 2)
+        on_step(2, 2)
+        names = recipe.prompt.split()
+        return Image.open(PHOTOS / names[(recipe.seed or 0) % len(names)]).convert("RGB")
+
+
+class Held:
+    """A review store in memory."""
+
+    def __init__(self) -> None:
+        self.pictures: list[bytes] = []
+
+    def __call__(self, png: bytes, recipe: Recipe, verdict: Verdict) -> str:
+        self.pictures.append(png)
+        return f"held/{recipe.seed}"
+
+
+def make(checker: Checker, *prompts: str, retries: int = 0, gates: Sequence[RecipeGate] = ()
+         ) -> tuple[list[Generation], PhotoPainter, Held]:  # fmt: skip
+    painter, held = PhotoPainter(), Held()
+    studio = Studio(painter, checker, gates, held)
+    recipes = [Recipe(prompt, seed=0) for prompt in prompts]
+    return list(studio.make(recipes, retries=retries)), painter, held
+
+
+def test_a_clear_picture_comes_labelled(checker: Checker) -> None:
+    (made,), _, _ = make(checker, "grass.png")
+    assert made.decision is Decision.CLEAR
+    assert made.png
+    picture = read_picture(made.png)
+    assert recipe_of(picture) == made.recipe
+    record = json.loads(picture.texts["firsthand"])
+    assert record["decision"] == "clear"
+    assert record["library"] == {"version": checker.index.version, "references": 5}
+    assert picture.image.tobytes() == Image.open(PHOTOS / "grass.png").convert("RGB").tobytes()
+
+
+def test_a_known_picture_does_not_leave(checker: Checker) -> None:
+    (made,), painter, held = make(checker, "coffee.png")
+    assert made.decision is Decision.BLOCK
+    assert made.png is None
+    assert (len(painter.painted), held.pictures) == (1, [])
+    assert made.verdict
+    assert made.verdict.matches[0].reference.title == "coffee.png"
+
+
+def test_a_picture_for_review_is_held(checker: Checker) -> None:
+    strict = replace(load_policy(), min_detail=101)
+    (made,), _, held = make(Checker(hashes_only(), checker.index, strict), "grass.png")
+    assert made.decision is Decision.REVIEW
+    assert made.png is None
+    assert made.held == "held/0"
+    assert len(held.pictures) == 1
+
+
+def test_a_known_recipe_is_refused_before_painting(library: Library, photo: Photo) -> None:
+    checker = Checker(hashes_only(), library, load_policy())
+    (first,), painter, _ = make(checker, "grass.png")
+    library.add([new("gallery/7", fingerprint(photo("ihc.png")), first.recipe)])
+    (made,), painter, _ = make(checker, "grass.png", gates=[RecipeGate(library)])
+    assert made.refused
+    assert [reference.uri for reference in made.refused.references] == ["gallery/7"]
+    assert made.decision is Decision.BLOCK
+    assert (made.png, made.verdict, painter.painted) == (None, None, [])
+    assert "gallery/7" in made.reasons[0]
+
+
+def test_retries_take_the_next_seeds_and_say_so(checker: Checker) -> None:
+    (made,), painter, _ = make(checker, "coffee.png rocket.jpg grass.png", retries=5)
+    assert made.decision is Decision.CLEAR
+    assert made.recipe.seed == 2
+    assert [tried.recipe.seed for tried in made.attempts] == [0, 1]
+    assert all(tried.png is None for tried in made.attempts)
+    assert len(painter.painted) == 3
+    assert [tried["decision"] for tried in made.to_json()["attempts"]] == ["block", "block"]
+
+
+def test_retries_end(checker: Checker) -> None:
+    (made,), painter, _ = make(checker, "coffee.png", retries=2)
+    assert made.decision is Decision.BLOCK
+    assert len(painter.painted) == 3
+
+
+def test_no_verdict_no_picture(library: Library) -> None:
+    checker = Checker(hashes_only(), library, load_policy())
+    painter = PhotoPainter()
+    making = Studio(painter, checker, (), Held()).make(
+        [Recipe("grass.png", seed=0), Recipe("ihc.png", seed=0)]
+    )
+    assert next(making).png
+    (library.folder / "catalog.sqlite").unlink()
+    with pytest.raises(CheckError, match="removed"):
+        next(making)
+    assert len(painter.painted) == 2
+
+
+def test_a_recipe_that_cannot_be_painted_stops_before_the_first(checker: Checker) -> None:
+    painter = PhotoPainter()
+    making = Studio(painter, checker, (), Held()).make(
+        [Recipe("grass.png", seed=0), Recipe(" ", seed=0)]
+    )
+    with pytest.raises(UsageError, match="empty"):
+        next(making)
+    assert painter.painted == []
+
+
+def test_progress_is_told(checker: Checker) -> None:
+    steps: list[tuple[int, int]] = []
+    studio = Studio(PhotoPainter(), checker, (), Held())
+    list(studio.make([Recipe("grass.png", seed=0)], on_step=lambda *at: steps.append(at)))
+    assert steps == [(1, 2), (2, 2)]
+
+
+def test_the_json_has_no_pixels(checker: Checker) -> None:
+    (made,), _, _ = make(checker, "coffee.png")
+    row = json.loads(json.dumps(made.to_json()))
+    assert row["decision"] == "block"
+    assert row["seed"] == 0
+    assert row["recipe"]["prompt"] == "coffee.png"
+    assert len(json.dumps(row)) < 10_000

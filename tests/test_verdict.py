@@ -1,0 +1,123 @@
+"""`decide` as a table: what was seen, what follows."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provenance.errors import UsageError
+from provenance.match import Candidate, Reference
+from provenance.verdict import (
+    DEFAULT_POLICY,
+    Decision,
+    Observation,
+    Policy,
+    Threshold,
+    decide,
+    load_policy,
+    score,
+)
+
+POLICY = Policy("test", 30, {"a": Threshold(0.8, 0.9), "b": Threshold(0.6, 0.7)})
+CLEAR, REVIEW, BLOCK = Decision
+
+
+def reference(number: int = 1, **fields: Any) -> Reference:
+    return Reference(number, f"file:///known/{number}.png", "known", **fields)
+
+
+def seen(*candidates: Candidate, **changes: Any) -> Observation:
+    facts: dict[str, Any] = {"detail": 100, "library_version": "v", "references": 5}
+    return Observation(candidates=candidates, **{**facts, **changes})
+
+
+def near(a: float, b: float = 0.0, number: int = 1, exact: bool = False) -> Candidate:
+    return Candidate(reference(number), {"a": a, "b": b}, exact)
+
+
+@pytest.mark.parametrize(
+    ("what", "decision", "reason"),
+    [
+        (seen(), CLEAR, ""),
+        (seen(near(0.79)), CLEAR, ""),
+        (seen(near(0.80)), REVIEW, "close to 1.png"),
+        (seen(near(0.8999)), REVIEW, "close to 1.png"),
+        (seen(near(0.90)), BLOCK, "near copy of 1.png"),
+        (seen(near(0.1, 0.6)), REVIEW, "close to 1.png"),
+        (seen(near(0.1, 0.7)), BLOCK, "near copy of 1.png"),
+        (seen(near(0.0, exact=True)), BLOCK, "the same pixels as 1.png"),
+        (seen(near(0.85), near(0.95, number=2)), BLOCK, "near copy of 2.png"),
+        (seen(detail=29), REVIEW, "too little detail to compare"),
+        (seen(near(0.95), detail=0), BLOCK, "near copy of 1.png"),
+        (seen(near(0.1, exact=True), detail=0), BLOCK, "the same pixels as 1.png"),
+        (seen(frames=3), REVIEW, "animated: 1 of 3 frames was compared"),
+        (seen(same_recipe=[reference(4)]), REVIEW, "made by the same recipe as 4.png"),
+        (seen(references=0), CLEAR, "THE LIBRARY IS EMPTY"),
+    ],
+)
+def test_decide(what: Observation, decision: Decision, reason: str) -> None:
+    verdict = decide(what, POLICY)
+    assert verdict.decision is decision
+    assert reason in " ".join(verdict.reasons)
+    assert bool(verdict.reasons) == bool(reason)
+
+
+def test_scores_rank_and_mark_the_thresholds() -> None:
+    ladder = [near(s) for s in (0.0, 0.5, 0.7, 0.799, 0.8, 0.85, 0.899, 0.9, 0.95, 1.0)]
+    points = [score(candidate, POLICY) for candidate in ladder]
+    assert points == sorted(points)
+    assert all(0 <= point < 1 for point in points)
+    assert score(near(0.799), POLICY) < 0.5 == pytest.approx(score(near(0.8), POLICY))
+    assert score(near(0.899), POLICY) < 0.75 == pytest.approx(score(near(0.9), POLICY))
+    assert score(near(0, exact=True), POLICY) == 1
+
+
+def test_matches_come_best_first_and_at_most_ten() -> None:
+    verdict = decide(seen(*(near(0.8 + n / 100, number=n + 1) for n in range(15))), POLICY)
+    scores = [match.score for match in verdict.matches]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 10
+
+
+def test_a_far_candidate_is_not_listed() -> None:
+    assert decide(seen(near(0.61)), POLICY).matches == ()
+
+
+def test_a_descriptor_without_threshold_does_not_decide() -> None:
+    candidate = Candidate(reference(), {"a": 0.1, "other": 1.0})
+    assert decide(seen(candidate), POLICY).decision is CLEAR
+
+
+def test_the_default_policy_loads() -> None:
+    policy = load_policy(DEFAULT_POLICY)
+    assert "pdq-256" in policy.thresholds
+
+
+GOOD = 'name = "p"\nmin_detail = 10\n[thresholds.a]\nreview = 0.5\nblock = 0.6\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "p"\nmin_detail = 1\n[thresholds]\n', "empty"),
+        ('name = "p"\nmin_detail = 1\n', "thresholds"),
+        (GOOD.replace("0.6", "0.4"), "review <= block"),
+        (GOOD.replace("0.5", "0.0"), "0 < review"),
+        (GOOD.replace("0.6", "1.5"), "block <= 1"),
+        (GOOD.replace("0.6", "nan"), "review <= block"),
+        (GOOD.replace("review", "reveiw"), "review"),
+        (GOOD.replace('name = "p"', ""), "name"),
+        ("blok = 3\n" + GOOD, "unknown setting blok"),
+        ("= 3", "not TOML"),
+    ],
+)
+def test_a_bad_policy_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_policy(path)
+
+
+def test_a_missing_policy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gone\.toml"):
+        load_policy(tmp_path / "gone.toml")
