@@ -28,7 +28,7 @@ check: .venv/ready
 	$(BIN)/python -m pytest
 
 bench: .venv/ready
-	$(BIN)/python -m ui.bench
+	$(BIN)/python -m ui.bench speed
 
 format: .venv/ready
 	$(BIN)/ruff format .

@@ -12,7 +12,7 @@ from provenance.check import Checker
 from provenance.images import Picture
 from provenance.label.png import labelled_png
 from provenance.recipe import Recipe
-from provenance.verdict import Decision, Verdict
+from provenance.verdict import NO_VERDICT, Decision, Verdict
 
 Hold = Callable[[bytes, Recipe, Verdict], str]
 """Keeps a picture that a person must review, out of every output; returns where."""
@@ -46,13 +46,14 @@ class Generation:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict's JSON with recipe and seed; `refused` and `held` where they apply."""
-        verdict = self.verdict.to_json() if self.verdict else {"matches": []}
+        verdict = self.verdict.to_json() if self.verdict else NO_VERDICT
         return {
             "path": None,
             **verdict,
             "decision": str(self.decision),
             "reasons": list(self.reasons),
             "error": None,
+            "labels": {},
             "refused": self.refused.reason if self.refused else None,
             "references": [r.uri for r in self.refused.references] if self.refused else [],
             "held": self.held,

@@ -15,6 +15,8 @@ SUFFIXES = frozenset(
     )
 )
 
+_MAGIC = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+
 
 @dataclass(frozen=True)
 class Item:
@@ -73,10 +75,22 @@ class FolderSource:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The files under a folder whose name says image, sorted; links to folders are not followed."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
-    )
+    """The files under a folder whose name or first bytes say image, sorted.
+
+    Links to folders are not followed.
+    """
+    return sorted(path for path in folder.rglob("*") if path.is_file() and _says_image(path))
+
+
+def _says_image(path: Path) -> bool:
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
 def _manifest(path: Path) -> dict[str, dict[str, Any]]:

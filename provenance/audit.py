@@ -11,16 +11,9 @@ from typing import Any, Self
 
 from provenance.check import Checker
 from provenance.scan import FingerprinterFactory, Scanned, scan
+from provenance.verdict import NO_VERDICT
 
 Finding = dict[str, Any]
-
-NO_VERDICT: Finding = {
-    "decision": None,
-    "reasons": [],
-    "matches": [],
-    "policy": None,
-    "library": None,
-}
 
 
 def audit(

@@ -96,6 +96,16 @@ class Verdict:
         }
 
 
+NO_VERDICT: Mapping[str, Any] = {
+    "decision": None,
+    "reasons": [],
+    "matches": [],
+    "policy": None,
+    "library": None,
+}
+"""The same fields where there is no verdict: an unreadable file, a refused recipe."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """Everything that a decision rests on: what was seen of one picture and of the library."""

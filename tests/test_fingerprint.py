@@ -42,9 +42,11 @@ class TestEveryDescriptor:
         rows = descriptor.describe([reduced(photo("coffee.png"))])
         spec = descriptor.spec
         if spec.metric == "hamming":
-            assert (rows.shape, rows.dtype) == ((1, spec.dim // 8), np.uint8)
+            assert rows.shape == (1, spec.dim // 8)
+            assert rows.dtype == np.uint8
         else:
-            assert (rows.shape, rows.dtype) == ((1, spec.dim), np.float32)
+            assert rows.shape == (1, spec.dim)
+            assert rows.dtype == np.float32
             assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-4)
 
     def test_alone_and_in_a_batch_are_the_same(self, descriptor: Descriptor, photo: Photo) -> None:

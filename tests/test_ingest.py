@@ -34,10 +34,11 @@ def test_a_changed_file_replaces_its_reference(library: Library, known_folder: P
 def test_unreadable_files_are_told_and_left_out(library: Library, known_folder: Path) -> None:
     (known_folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     (known_folder / "empty.jpg").touch()
-    (known_folder / "notes.txt").write_text("not an image by its name")
+    (known_folder / "notes.txt").write_text("no image by its name or first bytes")
+    (known_folder / "no suffix").write_bytes((PHOTOS / "grass.png").read_bytes())
     tally = ingest(FolderSource(known_folder, "photos"), library, hashes_only)
     assert [Path(uri).name for uri, _ in tally.unreadable] == ["broken.png", "empty.jpg"]
-    assert len(library) == 5
+    assert len(library) == 6
 
 
 def test_workers_give_the_same_library(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ HEAVY = {
     "imagehash": {"provenance/hashes.py"},
     "pdqhash": {"provenance/hashes.py"},
     "gradio": {"ui/app.py"},
-    "typer": {"ui/cli.py"},
+    "typer": {
+        f"ui/cli/{name}.py" for name in ("__init__", "checking", "library", "options", "painting")
+    },
 }
 
 

@@ -20,7 +20,8 @@ def rows(spec: DescriptorSpec, count: int, seed: int = 0) -> NDArray[Any]:
     if spec.metric == "hamming":
         return rng.integers(0, 256, (count, spec.dim // 8), dtype=np.uint8)
     values = rng.standard_normal((count, spec.dim)).astype(np.float32)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
+    unit: NDArray[Any] = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return unit
 
 
 @pytest.mark.parametrize("spec", [BITS, REALS], ids=str)

@@ -39,9 +39,7 @@ def load_settings(
     """Options before environment (FIRSTHAND_NAME) before settings.toml before the defaults."""
     root = home or Path(os.environ.get("FIRSTHAND_HOME") or "~/.firsthand")
     root = root.expanduser().absolute()
-    settings = Settings(
-        root, root / "library", DEFAULT_POLICY, "starter", len(os.sched_getaffinity(0))
-    )
+    settings = Settings(root, root / "library", DEFAULT_POLICY, "starter", os.cpu_count() or 1)
     settings = replace(settings, **_checked(_from_file(root / FILE), root, root / FILE))
     environment = {
         field.name: value

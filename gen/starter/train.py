@@ -4,8 +4,9 @@
     python -m gen.starter.train flow --run RUN --steps 3000
     python -m gen.starter.train decoder --run RUN --steps 1500
     python -m gen.starter.train export --run RUN --out gen/starter/model
+    python -m gen.starter.train sheet
 
-`flow` and `decoder` need only `scenes`; `sheet` paints a sample sheet from a run's checkpoints.
+`flow` and `decoder` need only `scenes`, and may run at the same time.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.schedulers import DPMSolverMultistepScheduler
 from numpy.typing import NDArray
+from PIL import Image
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
@@ -325,12 +327,38 @@ def export(run: Path, out: Path) -> None:
     pipeline.save_pretrained(out, safe_serialization=True)
 
 
+def sheet(model: Path, sprites: Path, out: Path) -> None:
+    """Paints 32 captions, drawn and not chosen, and prints the autoencoder's PSNR on new scenes."""
+    from gen.models import resolve
+    from gen.pipeline import load
+    from provenance.recipe import Recipe
+
+    painter = load(resolve(str(model)))
+    page = Image.new("RGB", (8 * scenes.SIZE, 4 * scenes.SIZE))
+    for number in range(32):
+        rng = random.Random(f"sheet/{number}")
+        text = scenes.caption(scenes.random_scene(rng), rng)
+        picture = painter.paint(painter.complete(Recipe(text, seed=number)), lambda *_: None)
+        page.paste(picture, (number % 8 * scenes.SIZE, number // 8 * scenes.SIZE))
+        print(f"{number + 1:2} {text}")
+    page.save(out / "sheet.png")
+    autoencoder = PatchAutoencoder.from_pretrained(model / "vae").float()
+    drawn = scenes.load_sprites(sprites)
+    fresh = np.stack([_render_one(drawn, 1_000_000, index)[0] for index in range(200)])
+    truth = _batch(fresh, range(len(fresh)))
+    with torch.no_grad():
+        back = autoencoder.decode(autoencoder.encode(truth), return_dict=False)[0].clamp(-1, 1)
+    print(f"autoencoder: {10 * torch.log10(4 / (back - truth).square().mean()):.2f} dB PSNR")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=["scenes", "flow", "decoder", "export"])
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run's files")
+    parser.add_argument("stage", choices=["scenes", "flow", "decoder", "export", "sheet"])
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/starter"), help="folder of the run's files"
+    )
     parser.add_argument("--sprites", type=Path, default=Path("../shared/data/sprites"))
     parser.add_argument("--count", type=int, default=60_000, help="scenes to render")
     parser.add_argument("--steps", type=int, default=3000)
@@ -346,6 +374,7 @@ def main() -> None:
         "flow": lambda: train_flow(args.run, args.steps),
         "decoder": lambda: train_decoder(args.run, args.steps),
         "export": lambda: export(args.run, args.out),
+        "sheet": lambda: sheet(args.out, args.sprites, args.out.parent),
     }
     stages[args.stage]()
 

@@ -1,0 +1,76 @@
+"""The commands. Each reads its options, lets the rooms work, and says what came of it.
+
+Exit codes: 0 all clear, 1 something is review or block, 2 wrong use, 3 some inputs could not be
+read, 4 something is missing or the check cannot run; the worst wins, 2 and 4 before the rest.
+"""
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from provenance.errors import CheckError, DecodeError, FirsthandError, MissingError, UsageError
+from ui.cli import checking, library, painting
+from ui.cli.options import MISSING, NOT_CLEAR, UNREADABLE, WRONG_USE
+
+# Each command with its example.
+_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (painting.generate, 'generate "a fox in the snow at night" -n 4 --out pictures'),
+    (painting.batch, "batch jobs.csv --out pictures --json outcomes.jsonl"),
+    (checking.audit, "audit entries/ --report audit.html --json audit.jsonl"),
+    (checking.check, "check picture.png"),
+    (painting.models, "models"),
+    (painting.serve, "serve --port 7860"),
+    (painting.demo, "demo --out firsthand-demo"),
+)
+_INDEX_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (library.add, "index add known/ --name gallery"),
+    (library.info, "index info --library known.lib"),
+    (library.search, "index search picture.png -k 5"),
+    (library.remove, "index remove --source gallery"),
+    (library.verify, "index verify"),
+)
+
+
+def main() -> None:
+    """Runs the command line; every expected error becomes one line and an exit code."""
+    try:
+        build()()
+    except UsageError as error:
+        _fail(error, WRONG_USE)
+    except DecodeError as error:
+        _fail(error, UNREADABLE)
+    except (MissingError, CheckError) as error:
+        _fail(error, MISSING)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(NOT_CLEAR)
+
+
+def build() -> typer.Typer:
+    """The program: every command with an example under its help."""
+    app = typer.Typer(
+        name="firsthand",
+        help="Text-to-image that shows no picture before it has been checked against known "
+        "pictures.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+    )
+    index = typer.Typer(
+        help="The library of known pictures.", no_args_is_help=True, rich_markup_mode=None
+    )
+    app.add_typer(index, name="index")
+    app.command(
+        epilog='Example: firsthand generate "a fox in the snow at night" -n 4 --out pictures'
+    )(painting.generate)
+    for group, commands in ((app, _COMMANDS), (index, _INDEX_COMMANDS)):
+        for command, example in commands:
+            group.command(epilog=f"Example: firsthand {example}")(command)
+    return app
+
+
+def _fail(error: FirsthandError, code: int) -> None:
+    print(f"firsthand: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,102 @@
+"""The commands that check what is there already: audit, check."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from provenance.errors import UsageError
+from ui.cli.options import (
+    Home,
+    Json,
+    LibraryDir,
+    PolicyFile,
+    Report,
+    Workers,
+    exit_code,
+    say,
+    write_json,
+)
+
+
+def audit(
+    paths: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    report_to: Report = None,
+    json_to: Json = None,
+    csv_to: Annotated[
+        Path | None, typer.Option("--csv", help="Write a CSV table to this file.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Hashes only: faster, finds less.")] = False,
+    workers: Workers = None,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
+    home: Home = None,
+) -> None:
+    """Check every picture of a folder; run it again to go on where it stopped."""
+    from provenance.audit import audit as run
+    from ui import report
+    from ui.settings import load_settings
+    from ui.wiring import audit_journal, factory, make_checker, open_library
+
+    settings = load_settings(home=home, library=library, policy=policy, workers=workers)
+    files = _image_files(paths)
+    rows: list[dict[str, Any]] = []
+    with open_library(settings) as opened, report.progress() as bar:
+        checker = make_checker(settings, opened, fast=fast)
+        task = bar.add_task("checking", total=len(files))
+        with audit_journal(settings, files, checker) as journal:
+            found = run(
+                files, checker, factory(fast=fast), workers=settings.workers, journal=journal
+            )
+            for row in found:
+                rows.append(row)
+                bar.advance(task)
+                if row["decision"] != "clear":
+                    bar.console.print(report.line(row))
+            if report_to:
+                report.write_html(rows, report_to, opened, title="Audit")
+            if csv_to:
+                report.write_csv(rows, csv_to)
+            write_json(rows, json_to)
+            journal.finished()
+    say(report.summary(rows))
+    raise typer.Exit(exit_code(rows))
+
+
+def check(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    json_to: Json = None,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
+    home: Home = None,
+) -> None:
+    """Say one verdict for each image, with the nearest known pictures."""
+    from provenance.audit import audit as run
+    from ui import report
+    from ui.settings import load_settings
+    from ui.wiring import factory, make_checker, open_library
+
+    settings = load_settings(home=home, library=library, policy=policy)
+    with open_library(settings) as opened:
+        rows = []
+        for row in run(images, make_checker(settings, opened), factory()):
+            rows.append(row)
+            if json_to != "-":
+                report.output().print(report.details(row))
+    write_json(rows, json_to)
+    raise typer.Exit(exit_code(rows))
+
+
+def _image_files(paths: Iterable[Path]) -> list[Path]:
+    from index.sources import image_files
+
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += image_files(path)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise UsageError(f"no such file or folder: {path}")
+    return list(dict.fromkeys(files))

@@ -1,0 +1,146 @@
+"""The commands of the library: index add, info, search, remove, verify."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from provenance.errors import CheckError, UsageError
+from ui.cli.options import (
+    CLEAR,
+    UNREADABLE,
+    Home,
+    Json,
+    LibraryDir,
+    PolicyFile,
+    Workers,
+    say,
+    write_json,
+)
+
+
+def add(
+    sources: Annotated[list[Path], typer.Argument(help="Folders of images, or image files.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the source [default: the folder's].")
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option(help="Keep a small copy of each reference as evidence.")
+    ] = True,
+    workers: Workers = None,
+    library: LibraryDir = None,
+    home: Home = None,
+) -> None:
+    """Add pictures to the library; run it again to go on where it stopped."""
+    from index.ingest import Tally, ingest
+    from index.sources import FolderSource
+    from ui import report
+    from ui.settings import load_settings
+    from ui.wiring import factory, make_library
+
+    settings = load_settings(home=home, library=library, workers=workers)
+    folders = [FolderSource(path, name) for path in sources]
+    code = CLEAR
+    with make_library(settings) as opened, report.progress() as bar:
+        for source in folders:
+            task = bar.add_task(f"indexing {source.name}", total=None)
+
+            def progressed(tally: Tally, total: int, task: Any = task) -> None:
+                bar.update(task, completed=tally.done, total=total)
+
+            tally = ingest(
+                source,
+                opened,
+                factory(),
+                workers=settings.workers,
+                thumbnails=thumbnails,
+                on_progress=progressed,
+            )
+            for uri, why in tally.unreadable:
+                bar.console.print(f"unreadable  {uri}: {why}", markup=False, soft_wrap=True)
+                code = UNREADABLE
+            bar.console.print(
+                f"{source.name}: {tally.added} added, {tally.already_there} already there, "
+                f"{len(tally.unreadable)} unreadable"
+            )
+        say(f"{len(opened):,} references in {settings.library}")
+    raise typer.Exit(code)
+
+
+def info(library: LibraryDir = None, home: Home = None) -> None:
+    """Say what the library holds."""
+    from ui.settings import load_settings
+    from ui.wiring import open_library
+
+    with open_library(load_settings(home=home, library=library)) as opened:
+        for key, value in opened.describe().items():
+            print(f"{key:12} {_plain(value)}")
+
+
+def search(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    count: Annotated[int, typer.Option("-k", min=1, max=1000, help="References to list.")] = 10,
+    json_to: Json = None,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
+    home: Home = None,
+) -> None:
+    """List the references nearest to a picture, whether close or not."""
+    from ui.settings import load_settings
+    from ui.wiring import nearest, open_library
+
+    settings = load_settings(home=home, library=library, policy=policy)
+    with open_library(settings) as opened:
+        rows = nearest(settings, opened, image, count)
+    if json_to != "-":
+        for row in rows:
+            closeness = "  ".join(f"{n} {v:.3f}" for n, v in row["similarity"].items())
+            print(f"{row['score']:.3f}  {row['title'] or row['uri']}  {closeness}")
+    write_json(rows, json_to)
+
+
+def remove(
+    uris: Annotated[list[str] | None, typer.Argument(help="URIs or paths of references.")] = None,
+    source: Annotated[str | None, typer.Option(help="Remove all of this source.")] = None,
+    library: LibraryDir = None,
+    home: Home = None,
+) -> None:
+    """Remove references from the library."""
+    from ui.settings import load_settings
+    from ui.wiring import open_library
+
+    if not uris and source is None:
+        raise UsageError("say what to remove: URIs, or --source NAME")
+    unknown = []
+    with open_library(load_settings(home=home, library=library)) as opened:
+        removed = opened.remove(source=source) if source is not None else 0
+        for uri in uris or []:
+            gone = opened.remove(uri=uri) or opened.remove(uri=Path(uri).resolve().as_uri())
+            removed += gone
+            if not gone:
+                unknown.append(uri)
+        say(f"{removed} removed, {len(opened):,} references left")
+    if unknown:
+        raise UsageError(f"not in the library: {', '.join(unknown)}")
+
+
+def verify(library: LibraryDir = None, home: Home = None) -> None:
+    """Check the library's files against each other and against their checksums."""
+    from ui.settings import load_settings
+    from ui.wiring import open_library
+
+    with open_library(load_settings(home=home, library=library)) as opened:
+        problems = opened.verify()
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise CheckError(f"{len(problems)} problems found")
+    print("the library is sound")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count:,}" for key, count in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,46 @@
+"""What the commands have in common: options, exit codes, where their output goes."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+CLEAR, NOT_CLEAR, WRONG_USE, UNREADABLE, MISSING = range(5)
+
+Home = Annotated[Path | None, typer.Option(help="Home folder [env: FIRSTHAND_HOME].")]
+LibraryDir = Annotated[Path | None, typer.Option("--library", help="Library folder.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Policy file (TOML).")]
+Model = Annotated[str | None, typer.Option(help="`starter` or a diffusers folder.")]
+Json = Annotated[
+    str | None, typer.Option("--json", help="Write JSON lines to this file; - is standard output.")
+]
+Report = Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")]
+Retries = Annotated[
+    int, typer.Option(min=0, max=100, help="Next seeds to try when a picture is not clear.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes to read pictures with.")]
+
+
+def write_json(rows: Sequence[dict[str, Any]], target: str | None) -> None:
+    from provenance.files import write_whole
+
+    if target is None:
+        return
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_whole(Path(target), text.encode())
+
+
+def exit_code(rows: Sequence[dict[str, Any]]) -> int:
+    if any(row["error"] for row in rows):
+        return UNREADABLE
+    return NOT_CLEAR if any(row["decision"] != "clear" for row in rows) else CLEAR
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,178 @@
+"""The commands that paint: generate, batch, serve, demo; and models."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from provenance.errors import UsageError
+from ui.cli.options import (
+    Home,
+    Json,
+    LibraryDir,
+    Model,
+    PolicyFile,
+    Report,
+    Retries,
+    exit_code,
+    say,
+    write_json,
+)
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What the pictures should show.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=1000, help="Pictures.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed of the first [default: random].")] = None,
+    model: Model = None,
+    lora: Annotated[list[str] | None, typer.Option(help="LoRA, as FILE[:WEIGHT].")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
+    size: Annotated[str | None, typer.Option(help="WxH in pixels.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Sampler by its usual name.")] = None,
+    negative: Annotated[str, typer.Option(help="What they should not show.")] = "",
+    retries: Retries = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the clear pictures.")] = Path("pictures"),
+    json_to: Json = None,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
+    home: Home = None,
+) -> None:
+    """Paint pictures, check each, save those that are clear."""
+    from provenance.recipe import Recipe
+    from ui import report
+    from ui.settings import load_settings
+    from ui.wiring import make_checker, make_studio, open_library
+
+    settings = load_settings(home=home, library=library, policy=policy, model=model)
+    width, height = _size(size)
+    first = secrets.randbelow(2**32) if seed is None else seed
+    recipe = Recipe(
+        prompt, negative, None, None, first, steps, guidance, sampler, None, width, height,
+        _loras(lora or []),
+    ).validated()  # fmt: skip
+    recipes = [recipe.with_changes(seed=first + n) for n in range(count)]
+    rows: list[dict[str, Any]] = []
+    with open_library(settings) as opened, report.progress() as bar:
+        task = bar.add_task("loading the model", total=None)
+        studio = make_studio(settings, make_checker(settings, opened))
+        bar.update(task, description="painting", total=count, completed=0)
+
+        def stepped(done: int, steps: int) -> None:
+            bar.update(task, completed=len(rows) + done / steps)
+
+        for made in studio.make(recipes, retries=retries, on_step=stepped):
+            file = _save_new(out, made.recipe, made.png) if made.png else None
+            row = {**made.to_json(), "path": file, "file": file}
+            rows.append(row)
+            bar.console.print(report.line(row))
+    write_json(rows, json_to)
+    raise typer.Exit(exit_code(rows))
+
+
+def batch(
+    jobs: Annotated[Path, typer.Argument(help="A .txt, .csv or .jsonl file, a job a line.")],
+    out: Annotated[Path, typer.Option(help="Folder for the clear pictures and the journal.")],
+    retries: Retries = 0,
+    model: Model = None,
+    json_to: Json = None,
+    report_to: Report = None,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
+    home: Home = None,
+) -> None:
+    """Paint a file of jobs; run it again to go on where it stopped."""
+    from gen.batch import outcomes, read_jobs, run
+    from ui import report
+    from ui.settings import load_settings
+    from ui.wiring import make_checker, make_studio, open_library
+
+    settings = load_settings(home=home, library=library, policy=policy, model=model)
+    todo = read_jobs(jobs)
+    with open_library(settings) as opened, report.progress() as bar:
+        task = bar.add_task("loading the model", total=None)
+        studio = make_studio(settings, make_checker(settings, opened))
+        done = len(outcomes(todo, out)) if out.is_dir() else 0
+        bar.update(task, description="painting", total=len(todo), completed=done)
+        for row in run(todo, studio, out, retries=retries):
+            bar.console.print(f"{row['job']:>5} {report.line(row)}")
+            bar.advance(task)
+        rows = outcomes(todo, out)
+        if report_to:
+            report.write_html(rows, report_to, opened, title=f"Batch {jobs.name}")
+    say(report.summary(rows))
+    write_json(rows, json_to)
+    raise typer.Exit(exit_code(rows))
+
+
+def models() -> None:
+    """List the models that can be used here."""
+    from gen.models import STARTER, resolve
+
+    spec = resolve(STARTER)
+    print(f"{spec.name}  {spec.pipeline}  {spec.bytes / 2**20:.1f} MiB  {spec.hash[:10]}")
+    print("or the path of a diffusers model folder: firsthand generate PROMPT --model FOLDER")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 7860,
+    model: Model = None,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
+    home: Home = None,
+) -> None:
+    """Open the web app."""
+    from ui.app import serve as run
+    from ui.settings import load_settings
+
+    settings = load_settings(home=home, library=library, policy=policy, model=model)
+    run(settings, host, port)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path(
+        "firsthand-demo"
+    ),
+) -> None:
+    """Show the whole path on the bundled gallery: generate, check, show."""
+    from ui.demo import run
+
+    run(out)
+
+
+def _size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise UsageError(f"--size is WxH in pixels, such as 128x128; got {text!r}")
+    return int(width), int(height)
+
+
+def _loras(texts: Sequence[str]) -> tuple[Any, ...]:
+    from provenance.recipe import Lora
+
+    loras = []
+    for text in texts:
+        name, colon, weight = text.rpartition(":")
+        try:
+            loras.append(Lora(name, float(weight)) if colon else Lora(text))
+        except ValueError:
+            raise UsageError(f"--lora is FILE[:WEIGHT]; got {text!r}") from None
+    return tuple(loras)
+
+
+def _save_new(out: Path, recipe: Any, png: bytes) -> str:
+    from provenance.files import write_whole
+
+    words = "".join(c if c.isalnum() else "-" for c in recipe.prompt.lower())[:40].strip("-")
+    path = out / f"{words or 'picture'}-{recipe.seed}.png"
+    number = 1
+    while path.exists():
+        number += 1
+        path = out / f"{words or 'picture'}-{recipe.seed}_{number}.png"
+    write_whole(path, png)
+    return str(path)
