@@ -15,7 +15,7 @@ demo: .venv/ready
 	$(BIN)/firsthand demo
 
 app: .venv/ready
-	$(BIN)/firsthand index add ui/gallery --name "demo gallery"
+	$(BIN)/firsthand index add ui/demo/gallery --name "demo gallery"
 	$(BIN)/firsthand serve
 
 test: .venv/ready

@@ -1,6 +1,5 @@
 """The demo: the whole path on the bundled gallery, from an empty folder to a report."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,10 @@ from rich.console import Console
 from gen.studio import Generation, Studio
 from index.ingest import ingest
 from index.sources import FolderSource
+from provenance.errors import MissingError
 from provenance.files import write_whole
+from provenance.images import read_picture
+from provenance.read import recipe_of
 from provenance.recipe import Recipe
 from ui import report
 from ui.settings import load_settings
@@ -45,8 +47,10 @@ def run(out: Path) -> None:
 
 
 def _gallery_recipe() -> Recipe:
-    first = json.loads((GALLERY / "manifest.json").read_text("utf-8"))[0]
-    return Recipe.from_json(first["recipe"])
+    recipe = recipe_of(read_picture(GALLERY / "01.png"))
+    if recipe is None:
+        raise MissingError(f"{GALLERY / '01.png'} carries no recipe; install Firsthand again")
+    return recipe
 
 
 def _paint(studio: Studio, recipe: Recipe, out: Path, say: Any) -> Iterable[dict[str, Any]]:
