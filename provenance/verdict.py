@@ -168,7 +168,8 @@ def _scaled(similarity: float, limit: Threshold) -> float:
     if similarity >= limit.review:
         share = (similarity - limit.review) / (limit.block - limit.review)
         return _REVIEW_SCORE + (_BLOCK_SCORE - _REVIEW_SCORE) * share * 0.999
-    return max(0.0, _REVIEW_SCORE * 0.999 * (similarity - floor) / (limit.review - floor))
+    span = (limit.review - floor) or 1
+    return max(0.0, _REVIEW_SCORE * 0.999 * (similarity - floor) / span)
 
 
 def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:

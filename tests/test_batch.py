@@ -161,13 +161,13 @@ def test_sixty_jobs_killed_three_times_have_sixty_outcomes(
     command = [*firsthand, "batch", str(written(tmp_path, "jobs.jsonl", jobs)), "--out", "out"]
     rng = random.Random(60)
     for _ in range(3):
-        killed = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-        assert killed.stderr
+        killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert killed.stdout
         for _ in range(rng.randint(5, 15)):
-            assert killed.stderr.readline(), "the batch ended early"
+            assert killed.stdout.readline(), "the batch ended early"
         killed.kill()
         killed.wait()
-        killed.stderr.close()
+        killed.stdout.close()
     last = subprocess.run([*command, "--json", "-"], cwd=tmp_path, capture_output=True, text=True)
     rows: list[dict[str, Any]] = [json.loads(line) for line in last.stdout.splitlines()]
     assert [row["job"] for row in rows] == list(range(1, 61))

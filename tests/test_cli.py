@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import PHOTOS
+from tests.test_images import bomb
 
 FIRSTHAND = [sys.executable, "-c", "from ui.cli import main; main()"]
 COMMANDS = [
@@ -28,7 +29,7 @@ def firsthand(*args: object, cwd: Path | None = None) -> "subprocess.CompletedPr
 def indexed(known_folder: Path) -> Path:
     done = firsthand("index", "add", known_folder)
     assert done.returncode == 0, done.stderr
-    assert "5 added, 0 already there, 0 unreadable" in done.stderr
+    assert "5 added, 0 already there, 0 unreadable" in done.stdout
     return known_folder
 
 
@@ -110,8 +111,38 @@ def test_exit_codes_of_an_audit(tmp_path: Path, indexed: Path) -> None:
     (clear / "broken.jpg").write_bytes(b"")
     done = firsthand("audit", clear, indexed)
     assert done.returncode == 3
-    assert "1 unreadable" in done.stderr
-    assert "the file is empty" in done.stderr
+    assert "1 unreadable" in done.stdout
+    assert "the file is empty" in done.stdout
+
+
+def test_every_odd_file_gets_one_line_and_the_audit_goes_on(tmp_path: Path, indexed: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    photo = Image.open(PHOTOS / "hubble_deep_field.jpg").convert("RGB").resize((400, 300))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(folder / "rotated.jpg", exif=exif)
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    photo.convert("RGBA").save(folder / "transparent.png")
+    photo.convert("I;16").save(folder / "sixteen.png")
+    photo.save(folder / "animated.gif", save_all=True, append_images=[photo.rotate(90)])
+    Image.new("RGB", (1, 1)).save(folder / "one-pixel.png")
+    (folder / "bomb.png").write_bytes(bomb(50_000))
+    (folder / "broken.jpg").write_bytes((PHOTOS / "rocket.jpg").read_bytes()[:3000])
+    (folder / "empty.webp").touch()
+    (folder / "text.png").write_text("this is no picture")
+    done = firsthand("audit", folder, "--json", "-")
+    rows = {Path(row["path"]).name: row for row in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 3
+    assert {name for name, row in rows.items() if row["error"]} == {
+        "bomb.png", "broken.jpg", "empty.webp", "text.png",
+    }  # fmt: skip
+    decided = {name: row["decision"] for name, row in rows.items() if not row["error"]}
+    assert decided == {
+        "rotated.jpg": "clear", "cmyk.jpg": "clear", "transparent.png": "clear",
+        "sixteen.png": "clear", "animated.gif": "review", "one-pixel.png": "review",
+    }  # fmt: skip
+    assert indexed
 
 
 def test_check_names_the_nearest(indexed: Path) -> None:
@@ -129,11 +160,11 @@ def test_index_search_info_remove_verify(indexed: Path) -> None:
     assert "references   5" in firsthand("index", "info").stdout
     assert firsthand("index", "verify").stdout == "the library is sound\n"
     again = firsthand("index", "add", indexed)
-    assert "0 added, 5 already there" in again.stderr
+    assert "0 added, 5 already there" in again.stdout
     gone = firsthand("index", "remove", indexed / "coffee.png")
-    assert "1 removed, 4 references left" in gone.stderr
+    assert "1 removed, 4 references left" in gone.stdout
     assert firsthand("index", "remove", "none").returncode == 2
-    assert "4 removed" in firsthand("index", "remove", "--source", "known").stderr
+    assert "4 removed" in firsthand("index", "remove", "--source", "known").stdout
 
 
 def test_generate_saves_what_is_clear(tmp_path: Path, indexed: Path) -> None:
@@ -158,17 +189,17 @@ def test_a_gallery_recipe_is_refused_and_its_near_copy_blocked(tmp_path: Path) -
     (tmp_path / "empty").mkdir()
     firsthand("index", "add", tmp_path / "empty")
     first = firsthand("generate", "a car in the city", "--seed", 3, "--out", gallery)
-    assert "clear" in first.stderr, first.stderr
-    assert "THE LIBRARY IS EMPTY" in first.stderr
-    assert "1 added" in firsthand("index", "add", gallery).stderr
+    assert "clear" in first.stdout, first.stderr
+    assert "THE LIBRARY IS EMPTY" in first.stdout
+    assert "1 added" in firsthand("index", "add", gallery).stdout
     same = firsthand("generate", "a car in the city", "--seed", 3, "--out", tmp_path / "out")
     assert same.returncode == 1
-    assert "refused before painting: this is the recipe of a-car-in-the-city-3.png" in same.stderr
+    assert "refused before painting: this is the recipe of a-car-in-the-city-3.png" in same.stdout
     near = firsthand(
         "generate", "a car in the city", "--seed", 3, "--steps", 21, "--out", tmp_path / "out"
     )
     assert near.returncode == 1
-    assert "block" in near.stderr
+    assert "block" in near.stdout
     assert not (tmp_path / "out").exists()
 
 

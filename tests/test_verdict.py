@@ -72,6 +72,12 @@ def test_scores_rank_and_mark_the_thresholds() -> None:
     assert score(near(0, exact=True), POLICY) == 1
 
 
+@pytest.mark.parametrize("limit", [Threshold(1, 1), Threshold(0.5, 0.5), Threshold(0.1, 1)])
+def test_policies_at_their_limits_have_scores(limit: Threshold) -> None:
+    policy = Policy("edge", 0, {"a": limit})
+    assert all(0 <= score(near(s / 10), policy) < 1 for s in range(11))
+
+
 def test_matches_come_best_first_and_at_most_ten() -> None:
     verdict = decide(seen(*(near(0.8 + n / 100, number=n + 1) for n in range(15))), POLICY)
     scores = [match.score for match in verdict.matches]

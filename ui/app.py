@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from gen.studio import Generation, Studio
-from provenance.errors import FirsthandError
+from provenance.errors import FirsthandError, UsageError
 from provenance.files import write_whole
 from provenance.match import Index
 from provenance.recipe import Recipe
@@ -24,6 +24,7 @@ _CSS = """
 .evidence figure img, .evidence .withheld { width: 200px; height: 200px; object-fit: contain }
 .evidence figcaption { font-size: .8rem; overflow-wrap: anywhere }
 """
+MOST_PICTURES = 16  # a click
 _FONTS = ("system-ui", "sans-serif")  # the default theme would fetch its fonts from the network
 
 
@@ -46,7 +47,8 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
     ) -> Iterator[tuple[list[str], str, str, list[str]]]:
         first = secrets.randbelow(2**32) if seed is None else int(seed)
         recipe = Recipe(prompt, negative, seed=first, steps=int(steps), guidance=guidance)
-        recipes = [recipe.with_changes(seed=first + n) for n in range(int(count))]
+        wanted = min(int(count), MOST_PICTURES)
+        recipes = [recipe.with_changes(seed=first + n) for n in range(wanted)]
         rows: list[dict[str, Any]] = []
 
         def stepped(done: int, steps: int) -> None:
@@ -76,7 +78,9 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                 )
                 negative = gr.Textbox(label="Negative prompt", elem_id="negative")
                 with gr.Row():
-                    count = gr.Slider(1, 16, 1, step=1, label="Pictures", elem_id="count")
+                    count = gr.Slider(
+                        1, MOST_PICTURES, 1, step=1, label="Pictures", elem_id="count"
+                    )
                     seed = gr.Number(
                         None, label="Seed (empty: random)", precision=0, minimum=0, elem_id="seed"
                     )
@@ -119,16 +123,19 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 def launch(page: gr.Blocks, pictures: Path, host: str, port: int, *, wait: bool = True) -> str:
     """Starts the server and returns its address; returns when it stops, unless `wait` is False."""
-    _, address, _ = page.queue().launch(
-        server_name=host,
-        server_port=port or None,
-        allowed_paths=[str(pictures)],
-        footer_links=[],
-        theme=gr.themes.Default(font=_FONTS, font_mono=("monospace",)),
-        css=_CSS,
-        prevent_thread_lock=not wait,
-        quiet=not wait,
-    )
+    try:
+        _, address, _ = page.queue().launch(
+            server_name=host,
+            server_port=port or None,
+            allowed_paths=[str(pictures)],
+            footer_links=[],
+            theme=gr.themes.Default(font=_FONTS, font_mono=("monospace",)),
+            css=_CSS,
+            prevent_thread_lock=not wait,
+            quiet=not wait,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}, port {port}: {error}") from None
     return str(address)
 
 

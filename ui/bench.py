@@ -74,6 +74,8 @@ def _pasted(image: Image.Image) -> Image.Image:
     return ramp
 
 
+_RANKED = ("pdq-256", "firsthand-256")
+
 EDITS: dict[str, Edit] = {
     "none": lambda image: image,
     "JPEG 40 at half size": lambda image: _jpeg(40)(_scaled(0.5)(image)),
@@ -108,29 +110,34 @@ def detection(known: Path, unrelated: Path, every: int) -> None:
             ingest(FolderSource(known), library, factory(), workers=settings.workers)
             checker = make_checker(settings, library)
             print(f"{len(library)} references, policy {checker.policy.name}")
-            print("| pictures | edit | block | review | clear | found first |")
-            print("| --- | --- | --- | --- | --- | --- |")
+            print(
+                "| pictures | edit | block | review | clear | nearest by PDQ | by firsthand-256 |"
+            )
+            print("| --- | --- | --- | --- | --- | --- | --- |")
             for name, edit in EDITS.items():
                 _print_row(name, edit, image_files(known)[::every], checker)
             _print_strangers(strangers, checker, settings)
 
 
 def _print_row(name: str, edit: Edit, files: Sequence[Path], checker: Checker) -> None:
-    decisions, first = [], 0
+    decisions, nearest = [], dict.fromkeys(_RANKED, 0)
     for file in files:
-        verdict = checker.check(Picture(edit(read_picture(file).image)))
-        decisions.append(str(verdict.decision))
-        best = verdict.matches[0].reference.uri if verdict.matches else None
-        first += best == file.resolve().as_uri()
-    shares = [f"{decisions.count(d) / len(files):.1%}" for d in ("block", "review", "clear")]
-    print(f"| {len(files)} known | {name} | {' | '.join(shares)} | {first / len(files):.1%} |")
+        fingerprint = checker.fingerprinter.describe([edit(read_picture(file).image)])[0]
+        decisions.append(str(checker.judge(fingerprint).decision))
+        candidates = checker.index.search(fingerprint, 1)
+        for descriptor in _RANKED:
+            best = max(candidates, key=lambda c, d=descriptor: c.similarity[d])  # type: ignore[misc]
+            nearest[descriptor] += best.reference.uri == file.resolve().as_uri()
+    shares = [decisions.count(d) / len(files) for d in ("block", "review", "clear")]
+    shares += [found / len(files) for found in nearest.values()]
+    print(f"| {len(files)} known | {name} | {' | '.join(f'{share:.1%}' for share in shares)} |")
 
 
 def _print_strangers(files: Sequence[Path], checker: Checker, settings: Settings) -> None:
     found = audit(files, checker, factory(), workers=settings.workers)
     decisions = [row["decision"] for row in found]
     shares = [f"{decisions.count(d) / len(files):.2%}" for d in ("block", "review", "clear")]
-    print(f"| {len(files)} unrelated | none | {' | '.join(shares)} | |")
+    print(f"| {len(files)} unrelated | none | {' | '.join(shares)} | | |")
 
 
 def speed() -> None:

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,19 @@ def progress() -> Progress:
     """A progress bar on standard error; prints above it through its console."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    remaining = TimeRemainingColumn()
+    return Progress(*columns, remaining, console=console, transient=True, redirect_stdout=False)
+
+
+def tell(bar: Progress, text: Text | str, json_to: str | None = None) -> None:
+    """A result while the bar is up: on standard output, or above the bar where both are one screen.
+
+    When the JSON lines go to standard output (`-`), everything else goes to standard error.
+    """
+    if json_to == "-" or sys.stdout.isatty():
+        bar.console.print(Text(text) if isinstance(text, str) else text)
+    else:
+        print(str(text), flush=True)
 
 
 def status(row: Row) -> str:

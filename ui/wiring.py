@@ -65,12 +65,11 @@ def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> 
     return Studio(painter, checker, gates, partial(hold_for_review, settings.review))
 
 
-def audit_journal(settings: Settings, files: Sequence[Path], checker: Checker) -> Journal:
-    """The journal of this audit: of these files, by this policy, against this library."""
-    basis = json.dumps(
-        [checker.policy.name, repr(checker.policy), str(settings.library), checker.index.version]
-    )
-    name = hashlib.sha256("\n".join([basis, *map(str, files)]).encode()).hexdigest()[:16]
+def audit_journal(settings: Settings, roots: Sequence[Path], checker: Checker) -> Journal:
+    """The journal of an audit of these paths: by this policy, against this library."""
+    place = [str(settings.library), checker.policy.name, *(str(path.resolve()) for path in roots)]
+    name = hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
+    basis = f"{checker.policy} {checker.index.version}"
     return Journal(settings.home / "audits" / f"{name}.jsonl", basis)
 
 

@@ -45,7 +45,7 @@ def audit(
     with open_library(settings) as opened, report.progress() as bar:
         checker = make_checker(settings, opened, fast=fast)
         task = bar.add_task("checking", total=len(files))
-        with audit_journal(settings, files, checker) as journal:
+        with audit_journal(settings, paths, checker) as journal:
             found = run(
                 files, checker, factory(fast=fast), workers=settings.workers, journal=journal
             )
@@ -53,14 +53,14 @@ def audit(
                 rows.append(row)
                 bar.advance(task)
                 if row["decision"] != "clear":
-                    bar.console.print(report.line(row))
+                    report.tell(bar, report.line(row), json_to)
             if report_to:
                 report.write_html(rows, report_to, opened, title="Audit")
             if csv_to:
                 report.write_csv(rows, csv_to)
             write_json(rows, json_to)
             journal.finished()
-    say(report.summary(rows))
+    say(report.summary(rows), json_to)
     raise typer.Exit(exit_code(rows))
 
 

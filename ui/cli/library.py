@@ -57,11 +57,12 @@ def add(
                 on_progress=progressed,
             )
             for uri, why in tally.unreadable:
-                bar.console.print(f"unreadable  {uri}: {why}", markup=False, soft_wrap=True)
+                report.tell(bar, f"unreadable  {uri}: {why}")
                 code = UNREADABLE
-            bar.console.print(
+            report.tell(
+                bar,
                 f"{source.name}: {tally.added} added, {tally.already_there} already there, "
-                f"{len(tally.unreadable)} unreadable"
+                f"{len(tally.unreadable)} unreadable",
             )
         say(f"{len(opened):,} references in {settings.library}")
     raise typer.Exit(code)

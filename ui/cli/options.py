@@ -42,5 +42,6 @@ def exit_code(rows: Sequence[dict[str, Any]]) -> int:
     return NOT_CLEAR if any(row["decision"] != "clear" for row in rows) else CLEAR
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr)
+def say(text: str, json_to: str | None = None) -> None:
+    """A closing line: on standard output, unless the JSON lines go there."""
+    print(text, file=sys.stderr if json_to == "-" else sys.stdout)

@@ -67,7 +67,7 @@ def generate(
             file = _save_new(out, made.recipe, made.png) if made.png else None
             row = {**made.to_json(), "path": file, "file": file}
             rows.append(row)
-            bar.console.print(report.line(row))
+            report.tell(bar, report.line(row), json_to)
     write_json(rows, json_to)
     raise typer.Exit(exit_code(rows))
 
@@ -97,12 +97,12 @@ def batch(
         done = len(outcomes(todo, out)) if out.is_dir() else 0
         bar.update(task, description="painting", total=len(todo), completed=done)
         for row in run(todo, studio, out, retries=retries):
-            bar.console.print(f"{row['job']:>5} {report.line(row)}")
+            report.tell(bar, f"{row['job']:>5} {report.line(row)}", json_to)
             bar.advance(task)
         rows = outcomes(todo, out)
         if report_to:
             report.write_html(rows, report_to, opened, title=f"Batch {jobs.name}")
-    say(report.summary(rows))
+    say(report.summary(rows), json_to)
     write_json(rows, json_to)
     raise typer.Exit(exit_code(rows))
 
