@@ -119,7 +119,7 @@ class Observation:
 
 
 MAX_MATCHES = 10
-_MENTION = 0.25  # score under which a candidate is not worth listing
+_MENTION = 0.15  # score under which a candidate is not worth listing
 
 
 def decide(seen: Observation, policy: Policy) -> Verdict:
@@ -148,8 +148,8 @@ def decide(seen: Observation, policy: Policy) -> Verdict:
 def score(candidate: Candidate, policy: Policy) -> float:
     """0..1: at least 0.5 where the policy says review, at least 0.75 where it says block.
 
-    The largest over the policy's descriptors of a piecewise linear scale of its similarity, so
-    that scores of different descriptors, and of different pictures, can be ranked together.
+    The largest over the policy's descriptors of its similarity on a scale that the thresholds
+    fix, so that scores of different descriptors, and of different pictures, rank together.
     """
     if candidate.exact:
         return 1.0
@@ -157,19 +157,19 @@ def score(candidate: Candidate, policy: Policy) -> float:
     return max((_scaled(candidate.similarity[n], policy.thresholds[n]) for n in shared), default=0)
 
 
-_REVIEW_SCORE, _BLOCK_SCORE, _TOP_SCORE = 0.5, 0.75, 0.999
+REVIEW_SCORE = 0.5  # the score at which the policy says review
+_BLOCK_SCORE, _TOP_SCORE = 0.75, 0.999
+_STEEPNESS = 8  # under `review`: the nearest unrelated picture of any descriptor scores about 0.1
 
 
 def _scaled(similarity: float, limit: Threshold) -> float:
-    floor = 2 * limit.review - 1  # as far under `review` as `review` is under 1
     if similarity >= limit.block:
         span = (1 - limit.block) or 1
         return _BLOCK_SCORE + (_TOP_SCORE - _BLOCK_SCORE) * (similarity - limit.block) / span
     if similarity >= limit.review:
         share = (similarity - limit.review) / (limit.block - limit.review)
-        return _REVIEW_SCORE + (_BLOCK_SCORE - _REVIEW_SCORE) * share * 0.999
-    span = (limit.review - floor) or 1
-    return max(0.0, _REVIEW_SCORE * 0.999 * (similarity - floor) / span)
+        return REVIEW_SCORE + (_BLOCK_SCORE - REVIEW_SCORE) * share * 0.999
+    return float(REVIEW_SCORE * 0.999 * (similarity / limit.review) ** _STEEPNESS)
 
 
 def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
@@ -180,9 +180,9 @@ def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
         recipe_too = same.pop(candidate.reference.id, None) is not None
         if points >= _MENTION or recipe_too:
             why = _why(points, recipe_too)
-            points = max(points, _REVIEW_SCORE) if recipe_too else points
+            points = max(points, REVIEW_SCORE) if recipe_too else points
             matches.append(Match(candidate.reference, candidate.similarity, points, why))
-    matches += [Match(ref, {}, _REVIEW_SCORE, "same recipe") for ref in same.values()]
+    matches += [Match(ref, {}, REVIEW_SCORE, "same recipe") for ref in same.values()]
     return tuple(sorted(matches, key=lambda match: (-match.score, match.reference.uri)))
 
 
@@ -200,6 +200,6 @@ def _finding(match: Match) -> tuple[Decision, str]:
         return Decision.BLOCK, f"near copy of {name}"
     if match.why == "same recipe":
         return Decision.REVIEW, f"made by the same recipe as {name}"
-    if match.score >= _REVIEW_SCORE:
+    if match.score >= REVIEW_SCORE:
         return Decision.REVIEW, f"close to {name}"
     return Decision.CLEAR, ""

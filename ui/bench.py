@@ -25,7 +25,7 @@ from provenance.check import Checker
 from provenance.embed.bundled import BundledDescriptor
 from provenance.fingerprint import Descriptor, Fingerprinter
 from provenance.hashes import hash_descriptors
-from provenance.images import Picture, read_picture
+from provenance.images import read_picture
 from provenance.recipe import Recipe
 from ui.demo import GALLERY
 from ui.settings import Settings, load_settings
@@ -110,10 +110,9 @@ def detection(known: Path, unrelated: Path, every: int) -> None:
             ingest(FolderSource(known), library, factory(), workers=settings.workers)
             checker = make_checker(settings, library)
             print(f"{len(library)} references, policy {checker.policy.name}")
-            print(
-                "| pictures | edit | block | review | clear | nearest by PDQ | by firsthand-256 |"
-            )
-            print("| --- | --- | --- | --- | --- | --- | --- |")
+            ranked = [f"nearest by {name}" for name in _RANKED]
+            columns = ["pictures", "edit", "block", "review", "clear", *ranked]
+            print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
             for name, edit in EDITS.items():
                 _print_row(name, edit, image_files(known)[::every], checker)
             _print_strangers(strangers, checker, settings)

@@ -18,6 +18,7 @@ from provenance.files import write_whole
 from provenance.images import read_picture
 from provenance.match import Index, Reference
 from provenance.scan import thumbnail
+from provenance.verdict import REVIEW_SCORE
 
 Row = Mapping[str, Any]
 """One line of a command's JSON."""
@@ -137,9 +138,10 @@ def _render(template: str, **values: Any) -> str:
 
 def _evidence(row: Row, index: Index) -> dict[str, Any]:
     """The row with pictures as data URIs; a withheld picture has none."""
+    close = [match for match in row["matches"] if match["score"] >= REVIEW_SCORE]
     shown = [
         {**match, "image": _reference_image(match["uri"], index)}
-        for match in row["matches"][:_MATCHES_SHOWN]
+        for match in close[:_MATCHES_SHOWN]
     ]
     if row.get("references"):
         shown = [
