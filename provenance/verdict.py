@@ -1,7 +1,7 @@
 """Policy, Verdict and `decide`: pure, no clock, no disk beyond the policy file, no model."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -49,6 +49,11 @@ class Policy:
                     f"policy {self.name!r}: {name} needs 0 < review <= block <= 1, "
                     f"got review {limit.review}, block {limit.block}"
                 )
+
+    def only(self, names: Collection[str]) -> "Policy":
+        """The same policy by these descriptors alone; its name says so."""
+        kept = {name: limit for name, limit in self.thresholds.items() if name in names}
+        return Policy(f"{self.name}, {' '.join(kept)} only", self.min_detail, kept)
 
 
 def load_policy(path: Path = DEFAULT_POLICY) -> Policy:

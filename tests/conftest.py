@@ -15,7 +15,7 @@ from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
-from provenance.verdict import load_policy
+from provenance.verdict import Policy, load_policy
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 KNOWN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "coins.png")
@@ -24,6 +24,10 @@ UNKNOWN = ("motorcycle_left.png", "hubble_deep_field.jpg", "grass.png", "ihc.png
 
 def hashes_only() -> Fingerprinter:
     return Fingerprinter(hash_descriptors())
+
+
+def hash_policy() -> Policy:
+    return load_policy().only({spec.name for spec in hashes_only().specs})
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +60,7 @@ def library(tmp_path: Path, known_folder: Path) -> Library:
 
 @pytest.fixture
 def checker(library: Library) -> Checker:
-    return Checker(hashes_only(), library, load_policy())
+    return Checker(hashes_only(), library, hash_policy())
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,8 @@ from provenance.check import Checker
 from provenance.fingerprint import content_hash
 from provenance.label.png import labelled_png
 from provenance.recipe import Recipe
-from provenance.verdict import Decision, Verdict, load_policy
-from tests.conftest import hashes_only
+from provenance.verdict import Decision, Verdict
+from tests.conftest import hash_policy, hashes_only
 from tests.test_studio import Held
 from ui.app import create_app, launch
 
@@ -82,7 +82,7 @@ def studio(tmp_path: Path, starter: Painter) -> Iterator[Studio]:
         (gallery / f"{recipe.seed}.png").write_bytes(png)
     with Library.create(tmp_path / "library", hashes_only().specs) as library:
         ingest(FolderSource(gallery), library, hashes_only)
-        checker = Checker(hashes_only(), library, load_policy())
+        checker = Checker(hashes_only(), library, hash_policy())
         yield Studio(starter, checker, [RecipeGate(library)], Held())
 
 

@@ -14,8 +14,8 @@ from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
 from provenance.images import Picture
 from provenance.recipe import Recipe
-from provenance.verdict import Decision, Policy, Threshold, load_policy
-from tests.conftest import hashes_only
+from provenance.verdict import Decision, Policy, Threshold
+from tests.conftest import hash_policy, hashes_only
 
 Photo = Callable[[str], Image.Image]
 
@@ -62,7 +62,7 @@ def test_an_animation_is_never_clear(checker: Checker, photo: Photo) -> None:
 
 def test_an_empty_library_is_said_on_every_verdict(tmp_path: Path, photo: Photo) -> None:
     with Library.create(tmp_path / "empty", hashes_only().specs) as library:
-        verdict = Checker(hashes_only(), library, load_policy()).check(Picture(photo("grass.png")))
+        verdict = Checker(hashes_only(), library, hash_policy()).check(Picture(photo("grass.png")))
     assert verdict.references == 0
     assert "THE LIBRARY IS EMPTY" in verdict.reasons[0]
 
@@ -91,7 +91,7 @@ def test_a_file_with_a_known_recipe_is_for_review(library: Library, photo: Photo
 
     recipe = Recipe("a fox", "", "m", "0123456789", 1, 20, 4.0, "DPM++ 2M", None, 64, 64)
     library.add([new("fox", fingerprint(photo("grass.png")), recipe)])
-    checker = Checker(hashes_only(), library, load_policy())
+    checker = Checker(hashes_only(), library, hash_policy())
     verdict = checker.check(Picture(photo("ihc.png")), recipe)
     assert verdict.decision is Decision.REVIEW
     assert [match.why for match in verdict.matches] == ["same recipe"]

@@ -18,8 +18,8 @@ from provenance.errors import CheckError, UsageError
 from provenance.images import read_picture
 from provenance.read import recipe_of
 from provenance.recipe import Recipe
-from provenance.verdict import Decision, Verdict, load_policy
-from tests.conftest import PHOTOS, hashes_only
+from provenance.verdict import Decision, Verdict
+from tests.conftest import PHOTOS, hash_policy, hashes_only
 from tests.test_library import fingerprint, new
 
 Photo = Callable[[str], Image.Image]
@@ -89,7 +89,7 @@ def test_a_known_picture_does_not_leave(checker: Checker) -> None:
 
 
 def test_a_picture_for_review_is_held(checker: Checker) -> None:
-    strict = replace(load_policy(), min_detail=101)
+    strict = replace(hash_policy(), min_detail=101)
     (made,), _, held = make(Checker(hashes_only(), checker.index, strict), "grass.png")
     assert made.decision is Decision.REVIEW
     assert made.png is None
@@ -98,7 +98,7 @@ def test_a_picture_for_review_is_held(checker: Checker) -> None:
 
 
 def test_a_known_recipe_is_refused_before_painting(library: Library, photo: Photo) -> None:
-    checker = Checker(hashes_only(), library, load_policy())
+    checker = Checker(hashes_only(), library, hash_policy())
     (first,), painter, _ = make(checker, "grass.png")
     library.add([new("gallery/7", fingerprint(photo("ihc.png")), first.recipe)])
     (made,), painter, _ = make(checker, "grass.png", gates=[RecipeGate(library)])
@@ -126,7 +126,7 @@ def test_retries_end(checker: Checker) -> None:
 
 
 def test_no_verdict_no_picture(library: Library) -> None:
-    checker = Checker(hashes_only(), library, load_policy())
+    checker = Checker(hashes_only(), library, hash_policy())
     painter = PhotoPainter()
     making = Studio(painter, checker, (), Held()).make(
         [Recipe("grass.png", seed=0), Recipe("ihc.png", seed=0)]

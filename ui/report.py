@@ -62,7 +62,7 @@ def line(row: Row) -> Text:
     name = row.get("path") or f"seed {row.get('seed')}"
     reasons = row["error"] or "; ".join(row["reasons"])
     held = f" (held: {row['held']})" if row.get("held") else ""
-    tried = f" (after {len(row['attempts'])} more seeds)" if row.get("attempts") else ""
+    tried = f" (after {len(row['attempts'])} other seeds)" if row.get("attempts") else ""
     text = Text(f"{status(row):10} ", style=_STYLE[status(row)])
     return text.append(f"{name}{tried}{': ' if reasons else ''}{reasons}{held}", style="default")
 
@@ -125,7 +125,11 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
 
 def evidence_html(rows: Sequence[Row], index: Index) -> str:
     """The evidence on generations that are not shown: references only, never their own pictures."""
-    withheld = [{**row, "path": None} for row in rows if status(row) != "clear"]
+    withheld = [
+        {**row, "path": None, "held": row["held"] and Path(row["held"]).name}
+        for row in rows
+        if status(row) != "clear"
+    ]
     return _render("evidence.html", rows=[_evidence(row, index) for row in withheld])
 
 

@@ -22,7 +22,7 @@ from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
 from provenance.match import Match
 from provenance.recipe import Recipe
-from provenance.verdict import Policy, Verdict, load_policy, score
+from provenance.verdict import Verdict, load_policy, score
 from ui.settings import Settings
 
 
@@ -52,9 +52,7 @@ def make_checker(settings: Settings, library: Library, *, fast: bool = False) ->
     prints = fingerprinter(fast=fast)
     policy = load_policy(settings.policy)
     if fast:
-        names = {spec.name for spec in prints.specs}
-        kept = {name: limit for name, limit in policy.thresholds.items() if name in names}
-        policy = Policy(f"{policy.name}, fast", policy.min_detail, kept)
+        policy = policy.only({spec.name for spec in prints.specs})
     return Checker(prints, library, policy)
 
 
