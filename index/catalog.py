@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance.errors import CheckError, MissingError, VersionMismatch
-from provenance.fingerprint import DescriptorSpec, Fingerprint, Value
+from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector
 from provenance.match import Reference
 from provenance.recipe import Recipe
 
@@ -175,35 +175,43 @@ class Catalog:
                 self._count("changes")
         return removed
 
-    def vectors(self, spec: DescriptorSpec, after: int = 0) -> tuple[NDArray[np.int64], Any]:
-        """Picture ids (N,) and rows (N, bytes or dim) of one descriptor, for ids above `after`."""
-        rows = self._all(
-            "SELECT picture_id, value FROM vector JOIN descriptor d ON d.id = descriptor_id "
-            "WHERE d.name = ? AND picture_id > ? ORDER BY picture_id",
-            spec.name,
-            after,
-        )
-        ids = np.array([row[0] for row in rows], np.int64)
-        kind = np.uint8 if spec.metric == "hamming" else np.float32
-        width = spec.dim // 8 if spec.metric == "hamming" else spec.dim
-        body = np.frombuffer(b"".join(row[1] for row in rows), kind)
-        return ids, body.reshape(len(ids), width)
+    def vectors(
+        self, spec: DescriptorSpec, after: int, upto: int
+    ) -> Iterator[tuple[NDArray[np.int64], Any]]:
+        """Picture ids (N,) and vectors of one descriptor, for after < id <= upto, in batches.
+
+        Rows (N, bytes or dim), or a list of packed features.
+        """
+        while after < upto:
+            rows = self._all(
+                "SELECT picture_id, value FROM vector JOIN descriptor d ON d.id = descriptor_id "
+                "WHERE d.name = ? AND picture_id > ? AND picture_id <= ? "
+                "ORDER BY picture_id LIMIT ?",
+                spec.name,
+                after,
+                upto,
+                _ROWS_AT_ONCE,
+            )
+            if rows:
+                ids = np.array([row[0] for row in rows], np.int64)
+                values = [np.frombuffer(row[1], _number(spec)) for row in rows]
+                yield ids, values if spec.metric == "features" else np.stack(values)
+            after = rows[-1][0] if len(rows) == _ROWS_AT_ONCE else upto
 
     def last_picture(self) -> int:
         return int(self._one("SELECT coalesce(max(id), 0) FROM picture"))
 
     def values(self, pictures: Sequence[int]) -> dict[int, dict[str, Value]]:
-        """Every descriptor's value of each of the pictures that are still there."""
+        """Every descriptor's value, but for features, of those pictures that are still there."""
         found: dict[int, dict[str, Value]] = {}
         for row in self._all(
             "SELECT picture_id, name, version, metric, dim, value FROM vector "
             "JOIN descriptor d ON d.id = descriptor_id "
-            "WHERE picture_id IN (SELECT value FROM json_each(?))",
+            "WHERE metric != 'features' AND picture_id IN (SELECT value FROM json_each(?))",
             json.dumps(pictures),
         ):
             spec = DescriptorSpec(row["name"], row["version"], row["metric"], row["dim"])
-            kind = np.uint8 if spec.metric == "hamming" else np.float32
-            vector = np.frombuffer(row["value"], kind)
+            vector = np.frombuffer(row["value"], _number(spec))
             found.setdefault(row["picture_id"], {})[spec.name] = Value(spec, vector)
         return found
 
@@ -233,6 +241,16 @@ class Catalog:
             limit,
         )
         return [_as_reference(row) for row in rows]
+
+    def features(self, reference_id: int) -> tuple[Vector, tuple[int, int]] | None:
+        """A reference's packed features and its width and height."""
+        rows = self._all(
+            "SELECT value, width, height FROM reference JOIN picture p ON p.id = picture_id "
+            "JOIN vector USING (picture_id) JOIN descriptor d ON d.id = descriptor_id "
+            "WHERE metric = 'features' AND reference.id = ?",
+            reference_id,
+        )
+        return (np.frombuffer(rows[0][0], np.uint8), (rows[0][1], rows[0][2])) if rows else None
 
     def thumbnail(self, reference_id: int) -> bytes | None:
         rows = self._all(
@@ -343,6 +361,13 @@ class Catalog:
                 self._db.rollback()
                 raise
             self._db.commit()
+
+
+_ROWS_AT_ONCE = 4096  # bounds what is in memory while an index is built
+
+
+def _number(spec: DescriptorSpec) -> type[np.generic]:
+    return np.float32 if spec.metric == "cosine" else np.uint8
 
 
 def _as_reference(row: sqlite3.Row) -> Reference:

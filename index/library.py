@@ -14,12 +14,17 @@ import numpy as np
 
 from index.catalog import Catalog, Generation, NewReference
 from index.vectors import FaissStore, file_sha256
+from index.voting import VotingStore
 from provenance.errors import CheckError, UsageError
-from provenance.fingerprint import DescriptorSpec, Fingerprint, similarity
+from provenance.fingerprint import DescriptorSpec, Fingerprint, Vector, similarity
+from provenance.hashes import PDQ
 from provenance.match import Candidate, Reference
 from provenance.recipe import Recipe
 
 _SAME_PICTURE_LIMIT = 5  # references reported of one picture that many references show
+_VOTED = 6  # pictures that the vote of local features puts forward
+
+Store = FaissStore | VotingStore
 
 
 class Library:
@@ -32,7 +37,7 @@ class Library:
         self.folder = folder
         self._catalog = catalog
         self._lock = threading.RLock()
-        self._stores: dict[str, FaissStore] = {}
+        self._stores: dict[str, Store] = {}
         self._files: list[Path] = []
         self._upto = -1
         self._removals = -1
@@ -92,17 +97,29 @@ class Library:
     def search(self, fingerprint: Fingerprint, limit: int) -> list[Candidate]:
         """The `limit` nearest pictures of each descriptor, with every descriptor's similarity.
 
-        A picture that many references show counts once; up to five of them are named.
+        A picture that many references show counts once; up to five of them are named. Promising is
+        what shares local features, or is nearest to the negative.
         """
         with self._lock:
             self._refresh()
             exact = self._catalog.picture_of(fingerprint.content)
             pictures = {exact} if exact is not None else set()
+            promising: set[int] = set()
             for name, store in self._stores.items():
-                if name in fingerprint.values:
-                    row = fingerprint.values[name].vector
+                if name not in fingerprint.values:
+                    continue
+                row = fingerprint.values[name].vector
+                if isinstance(store, VotingStore):
+                    promising.update(store.nearest(row, _VOTED).tolist())
+                else:
                     pictures.update(store.nearest(row, limit).tolist())
-            return self._candidates(sorted(pictures), fingerprint, exact)
+                if name == PDQ.name:
+                    promising.update(store.nearest(~row, 1).tolist())
+            return self._candidates(sorted(pictures | promising), fingerprint, exact, promising)
+
+    def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
+        with self._lock:
+            return self._catalog.features(reference.id)
 
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
         with self._lock:
@@ -168,13 +185,15 @@ class Library:
             found = self._catalog.problems()
             last = self._catalog.last_picture()
             for spec in self.specs:
-                ids, rows = self._catalog.vectors(spec)
-                if len(ids) != self._catalog.counts()["pictures"]:
-                    found.append(f"{spec.name}: {len(ids)} values, one for each picture expected")
-                if spec.metric == "cosine" and len(rows):
-                    off = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
-                    if not off < 1e-3:
-                        found.append(f"{spec.name}: rows that are not of unit length")
+                held = 0
+                for ids, rows in self._catalog.vectors(spec, 0, last):
+                    held += len(ids)
+                    if spec.metric == "cosine":
+                        off = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
+                        if not off < 1e-3:
+                            found.append(f"{spec.name}: rows that are not of unit length")
+                if held != self._catalog.counts()["pictures"]:
+                    found.append(f"{spec.name}: {held} values, one for each picture expected")
                 for generation in self._catalog.generations(spec.name):
                     if generation.upto_picture > last + 1 and not generation.removals:
                         found.append(f"{generation.file}: built from rows that are gone")
@@ -195,7 +214,7 @@ class Library:
         return []
 
     def _candidates(
-        self, pictures: list[int], asked: Fingerprint, exact: int | None
+        self, pictures: list[int], asked: Fingerprint, exact: int | None, promising: set[int]
     ) -> list[Candidate]:
         shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
         candidates = []
@@ -203,7 +222,8 @@ class Library:
             shared = held.keys() & asked.values.keys()
             close = {n: similarity(asked.values[n], held[n]) for n in sorted(shared)}
             for reference in shown.get(picture, ()):
-                candidates.append(Candidate(reference, close, picture == exact))
+                hopeful = picture in promising
+                candidates.append(Candidate(reference, close, picture == exact, hopeful))
         return candidates
 
     def _refresh(self) -> None:
@@ -219,7 +239,8 @@ class Library:
         last = self._catalog.last_picture()
         if last > self._upto:
             for spec in self.specs:
-                self._stores[spec.name].add(*self._catalog.vectors(spec, after=self._upto))
+                for ids, rows in self._catalog.vectors(spec, self._upto, last):
+                    self._stores[spec.name].add(ids, rows)
             self._upto = last
         self._seen = version
 
@@ -227,23 +248,23 @@ class Library:
         """The stores from their newest good files, or empty ones; rows after them are added."""
         self._removals = self._catalog.removals
         self._files = []
-        loaded: dict[str, tuple[FaissStore, int]] = {}
+        loaded: dict[str, tuple[Store, int]] = {}
         for spec in self.specs:
             for generation in self._catalog.generations(spec.name):
                 path = self.folder / "stores" / generation.file
                 usable = generation.removals == self._removals and path.is_file()
                 if usable and file_sha256(path) == generation.sha256:
-                    loaded[spec.name] = FaissStore.read(spec, path), generation.upto_picture
+                    loaded[spec.name] = _kind(spec).read(spec, path), generation.upto_picture
                     self._files.append(path)
                     break
         common = {upto for _, upto in loaded.values()}
         if len(loaded) < len(self.specs) or len(common) != 1:
-            loaded = {spec.name: (FaissStore(spec), 0) for spec in self.specs}
+            loaded = {spec.name: (_kind(spec)(spec), 0) for spec in self.specs}
             common, self._files = {0}, []
         self._stores = {name: store for name, (store, _) in loaded.items()}
         self._upto = common.pop() if common else 0
 
-    def _write(self, name: str, store: FaissStore) -> None:
+    def _write(self, name: str, store: Store) -> None:
         known = self._catalog.generations(name)
         current = known[0] if known else None
         same = current and (current.upto_picture, current.removals) == (self._upto, self._removals)
@@ -256,6 +277,10 @@ class Library:
         new = Generation(name, path.name, digest, self._upto, self._removals)
         for old in self._catalog.record_generation(new):
             (self.folder / "stores" / old).unlink(missing_ok=True)
+
+
+def _kind(spec: DescriptorSpec) -> type[Store]:
+    return VotingStore if spec.metric == "features" else FaissStore
 
 
 def _sync_folder(folder: Path) -> None:

@@ -93,16 +93,7 @@ class FaissStore:
 
     def write(self, path: Path) -> str:
         """Writes aside, flushes to disk, renames; returns the file's SHA-256."""
-        import faiss
-
-        part = path.with_suffix(".part")
-        write = faiss.write_index_binary if self._hamming else faiss.write_index
-        write(self._index, str(part))
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        digest = file_sha256(part)
-        part.replace(path)
-        return digest
+        return write_index(self._index, path, binary=self._hamming)
 
     @classmethod
     def read(cls, spec: DescriptorSpec, path: Path) -> "FaissStore":
@@ -111,6 +102,20 @@ class FaissStore:
 
         read = faiss.read_index_binary if spec.metric == "hamming" else faiss.read_index
         return cls(spec, read(str(path)))
+
+
+def write_index(index: Any, path: Path, *, binary: bool = False) -> str:
+    """Writes a FAISS index aside, flushes it to disk, renames; returns the file's SHA-256."""
+    import faiss
+
+    part = path.with_suffix(".part")
+    write = faiss.write_index_binary if binary else faiss.write_index
+    write(index, str(part))
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    digest = file_sha256(part)
+    part.replace(path)
+    return digest
 
 
 def file_sha256(path: Path) -> str:

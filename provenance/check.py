@@ -1,11 +1,15 @@
-"""Checker: picture → fingerprint → candidates → verdict. An error means: no picture."""
+"""Checker: picture → fingerprint → candidates → second look → verdict. An error: no picture."""
+
+from dataclasses import replace
 
 from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import Fingerprint, Fingerprinter
 from provenance.images import Picture
-from provenance.match import Index
+from provenance.local import SPEC as LOCAL
+from provenance.local import Features, second_look, unpacked
+from provenance.match import Candidate, Index
 from provenance.recipe import Recipe
-from provenance.verdict import Observation, Policy, Verdict, decide
+from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
 
 CANDIDATES = 20  # nearest references asked of each descriptor
 
@@ -45,10 +49,32 @@ class Checker:
         """The verdict on a picture whose fingerprint is at hand."""
         seen = Observation(
             detail=fingerprint.detail,
-            candidates=self.index.search(fingerprint, CANDIDATES),
+            candidates=self._looked_at(fingerprint, self.index.search(fingerprint, CANDIDATES)),
             library_version=self.index.version,
             references=len(self.index),
             same_recipe=self.index.find_recipe(recipe) if recipe else (),
             frames=frames,
         )
         return decide(seen, self.policy)
+
+    def _looked_at(self, fingerprint: Fingerprint, candidates: list[Candidate]) -> list[Candidate]:
+        """The candidates, those that are worth it with what the second look found of them."""
+        value = fingerprint.values.get(LOCAL.name)
+        if value is None or LOCAL.name not in self.policy.thresholds:
+            return candidates
+        mine = unpacked(value.vector)
+        size = fingerprint.width, fingerprint.height
+        chosen = {c.reference.id for c in worth_a_look(candidates, self.policy)}
+        return [
+            self._look(mine, size, candidate) if candidate.reference.id in chosen else candidate
+            for candidate in candidates
+        ]
+
+    def _look(self, mine: Features, size: tuple[int, int], candidate: Candidate) -> Candidate:
+        held = self.index.features(candidate.reference)
+        if held is None:
+            raise CheckError(f"the library has no local features of {candidate.reference.uri}")
+        found = second_look(mine, size, unpacked(held[0]), held[1])
+        likeness = found.similarity if found else 0.0
+        similarity = {**candidate.similarity, LOCAL.name: likeness}
+        return replace(candidate, similarity=similarity, alignment=found)

@@ -16,16 +16,16 @@ from provenance.errors import UsageError, VersionMismatch
 
 Vector = NDArray[Any]
 """One descriptor's value: uint8 (bits / 8,) when its metric is hamming, float32 unit row (dim,)
-when it is cosine."""
+when it is cosine; any number of packed features as uint8 when it is features."""
 
 
 @dataclass(frozen=True)
 class DescriptorSpec:
-    """What identifies a descriptor; `dim` counts bits (hamming) or numbers (cosine)."""
+    """What identifies a descriptor; `dim` counts bits (hamming) or numbers (cosine, features)."""
 
     name: str
     version: str
-    metric: Literal["hamming", "cosine"]
+    metric: Literal["hamming", "cosine", "features"]
     dim: int
 
     def __str__(self) -> str:
@@ -33,12 +33,12 @@ class DescriptorSpec:
 
 
 class Descriptor(Protocol):
-    """Pictures in, one row each out: (N, dim / 8) uint8, or (N, dim) float32 unit rows."""
+    """Pictures in, one vector each out."""
 
     @property
     def spec(self) -> DescriptorSpec: ...
 
-    def describe(self, images: Sequence[Image.Image]) -> NDArray[Any]: ...
+    def describe(self, images: Sequence[Image.Image]) -> Sequence[Vector]: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ class Fingerprint:
 
 
 def similarity(a: Value, b: Value) -> float:
-    """0..1, 1 = same: the share of equal bits, or the cosine with its negative half cut off."""
+    """0..1, 1 = same: the share of equal bits, or the cosine with its negative half cut off.
+
+    Features are compared by `local.second_look` instead.
+    """
     if a.spec != b.spec:
         raise VersionMismatch(f"{a.spec} cannot be compared with {b.spec}; fingerprint both anew")
     if a.spec.metric == "hamming":

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenance.fingerprint import DescriptorSpec
+from provenance.fingerprint import DescriptorSpec, Vector
 
 VERSION = "1"
 
@@ -23,10 +23,9 @@ class HashDescriptor:
         self.spec = DescriptorSpec(name, VERSION, "hamming", bits)
         self._compute = compute
 
-    def describe(self, images: Sequence[Image.Image]) -> NDArray[np.uint8]:
-        """(N, bits / 8) uint8."""
-        rows = [np.packbits(self._compute(image)) for image in images]
-        return np.stack(rows) if rows else np.zeros((0, self.spec.dim // 8), np.uint8)
+    def describe(self, images: Sequence[Image.Image]) -> list[Vector]:
+        """(bits / 8,) uint8 each."""
+        return [np.packbits(self._compute(image)) for image in images]
 
 
 def hash_descriptors() -> tuple[HashDescriptor, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from provenance.fingerprint import DescriptorSpec, Fingerprint
+from provenance.fingerprint import DescriptorSpec, Fingerprint, Vector
+from provenance.local import Alignment, Polygon
 from provenance.recipe import Recipe
 
 Why = Literal["copy", "edited copy", "same recipe", "look-alike"]
@@ -32,12 +33,15 @@ class Candidate:
     """A reference that a search returned.
 
     `similarity` has every descriptor that picture and library share; `exact` says that the decoded
-    pixels are equal.
+    pixels are equal; `promising` asks for a second look whatever the similarities. After the second
+    look `alignment` says what it found, and `similarity` has that too.
     """
 
     reference: Reference
     similarity: Mapping[str, float]
     exact: bool = False
+    promising: bool = False
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Match:
     score: float
     why: Why
     overlap: float | None = None
-    region: tuple[tuple[float, float], ...] | None = None
+    region: Polygon | None = None
     chance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +88,9 @@ class Index(Protocol):
 
     def search(self, fingerprint: Fingerprint, limit: int) -> list[Candidate]:
         """The `limit` nearest references of each descriptor, and every exact one."""
+
+    def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
+        """The reference's packed local features, if there are any, and its (width, height)."""
 
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
         """The references made by the same recipe; none where too little of it is known."""

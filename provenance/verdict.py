@@ -2,12 +2,13 @@
 
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from provenance.errors import UsageError
+from provenance.local import SPEC as LOCAL
 from provenance.match import Candidate, Match, Reference, Why
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
@@ -125,6 +126,7 @@ class Observation:
 
 MAX_MATCHES = 10
 _MENTION = 0.15  # score under which a candidate is not worth listing
+_LOOKS = 6  # candidates that get a second look for their similarities alone
 
 
 def decide(seen: Observation, policy: Policy) -> Verdict:
@@ -162,6 +164,14 @@ def score(candidate: Candidate, policy: Policy) -> float:
     return max((_scaled(candidate.similarity[n], policy.thresholds[n]) for n in shared), default=0)
 
 
+def worth_a_look(candidates: Sequence[Candidate], policy: Policy) -> list[Candidate]:
+    """The candidates that deserve a second look: the promising ones, and the best of the rest."""
+    scored = [(score(candidate, policy), candidate) for candidate in candidates]
+    scored.sort(key=lambda pair: -pair[0])
+    likely = [candidate for points, candidate in scored if points >= _MENTION]
+    return likely[:_LOOKS] + [candidate for candidate in candidates if candidate.promising]
+
+
 REVIEW_SCORE = 0.5  # the score at which the policy says review
 _BLOCK_SCORE, _TOP_SCORE = 0.75, 0.999
 _STEEPNESS = 8  # under `review`: the nearest unrelated picture of any descriptor scores about 0.1
@@ -184,16 +194,25 @@ def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
         points = score(candidate, policy)
         recipe_too = same.pop(candidate.reference.id, None) is not None
         if points >= _MENTION or recipe_too:
-            why = _why(points, recipe_too)
+            why = _why(candidate, policy, recipe_too)
             points = max(points, REVIEW_SCORE) if recipe_too else points
-            matches.append(Match(candidate.reference, candidate.similarity, points, why))
+            found = candidate.alignment
+            overlap, region = (found.overlap, found.region) if found else (None, None)
+            matches.append(
+                Match(candidate.reference, candidate.similarity, points, why, overlap, region)
+            )
     matches += [Match(ref, {}, REVIEW_SCORE, "same recipe") for ref in same.values()]
     return tuple(sorted(matches, key=lambda match: (-match.score, match.reference.uri)))
 
 
-def _why(points: float, recipe_too: bool) -> Why:
-    if points >= _BLOCK_SCORE:
+def _why(candidate: Candidate, policy: Policy, recipe_too: bool) -> Why:
+    """A copy by the picture as a whole; an edited copy by the places that agree."""
+    local = {n: s for n, s in candidate.similarity.items() if n == LOCAL.name}
+    whole = {n: s for n, s in candidate.similarity.items() if n != LOCAL.name}
+    if score(replace(candidate, similarity=whole), policy) >= _BLOCK_SCORE:
         return "copy"
+    if score(replace(candidate, similarity=local), policy) >= REVIEW_SCORE:
+        return "edited copy"
     return "same recipe" if recipe_too else "look-alike"
 
 
@@ -202,7 +221,10 @@ def _finding(match: Match) -> tuple[Decision, str]:
     if match.score == 1:
         return Decision.BLOCK, f"the same pixels as {name}"
     if match.score >= _BLOCK_SCORE:
-        return Decision.BLOCK, f"near copy of {name}"
+        kind = "edited copy" if match.why == "edited copy" else "near copy"
+        return Decision.BLOCK, f"{kind} of {name}"
+    if match.why == "edited copy":
+        return Decision.REVIEW, f"holds {match.overlap:.0%} of {name}"
     if match.why == "same recipe":
         return Decision.REVIEW, f"made by the same recipe as {name}"
     if match.score >= REVIEW_SCORE:

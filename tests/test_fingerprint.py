@@ -39,15 +39,15 @@ class TestEveryDescriptor:
     def test_rows_have_the_shape_that_the_spec_says(
         self, descriptor: Descriptor, photo: Photo
     ) -> None:
-        rows = descriptor.describe([reduced(photo("coffee.png"))])
+        row = descriptor.describe([reduced(photo("coffee.png"))])[0]
         spec = descriptor.spec
         if spec.metric == "hamming":
-            assert rows.shape == (1, spec.dim // 8)
-            assert rows.dtype == np.uint8
+            assert row.shape == (spec.dim // 8,)
+            assert row.dtype == np.uint8
         else:
-            assert rows.shape == (1, spec.dim)
-            assert rows.dtype == np.float32
-            assert np.linalg.norm(rows[0]) == pytest.approx(1, abs=1e-4)
+            assert row.shape == (spec.dim,)
+            assert row.dtype == np.float32
+            assert np.linalg.norm(row) == pytest.approx(1, abs=1e-4)
 
     def test_alone_and_in_a_batch_are_the_same(self, descriptor: Descriptor, photo: Photo) -> None:
         images = [reduced(photo(n)) for n in ("coffee.png", "rocket.jpg", "chelsea.png")]

@@ -15,10 +15,11 @@ MAY_IMPORT = {
     "ui": {"ui", "gen", "index", "provenance"},
 }
 HEAVY = {
-    "faiss": {"index/vectors.py"},
+    "faiss": {"index/vectors.py", "index/voting.py"},
     "sqlite3": {"index/catalog.py"},
     "imagehash": {"provenance/hashes.py"},
     "pdqhash": {"provenance/hashes.py"},
+    "cv2": {"provenance/local.py"},
     "gradio": {"ui/app.py"},
     "typer": {
         f"ui/cli/{name}.py" for name in ("__init__", "checking", "library", "options", "painting")

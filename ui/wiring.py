@@ -20,6 +20,7 @@ from provenance.files import write_whole
 from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
+from provenance.local import LocalDescriptor
 from provenance.match import Match
 from provenance.recipe import Recipe
 from provenance.verdict import Verdict, load_policy, score
@@ -27,9 +28,9 @@ from ui.settings import Settings
 
 
 def fingerprinter(*, fast: bool = False) -> Fingerprinter:
-    """Every descriptor of the product; `fast` leaves out the learned one."""
-    learned = () if fast else (BundledDescriptor(),)
-    return Fingerprinter((*hash_descriptors(), *learned))
+    """Every descriptor of the product; `fast` leaves all but the hashes out."""
+    slow = () if fast else (BundledDescriptor(), LocalDescriptor())
+    return Fingerprinter((*hash_descriptors(), *slow))
 
 
 def factory(*, fast: bool = False) -> Callable[[], Fingerprinter]:

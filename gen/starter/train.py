@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.schedulers import DPMSolverMultistepScheduler
 from numpy.typing import NDArray
 from PIL import Image
@@ -162,7 +163,9 @@ def train_decoder(run: Path, steps: int, batch: int = 16, rate: float = 1e-3) ->
         with torch.no_grad():
             latents = autoencoder.encode(picture)
             latents += torch.randn_like(latents) * 0.05 * torch.rand(len(latents), 1, 1, 1)
-        error = autoencoder.decode(latents, return_dict=False)[0] - picture
+        with _reduced_precision():
+            decoded = autoencoder.decode(latents, return_dict=False)[0]
+        error = decoded.float() - picture
         across, down = error.diff(dim=3), error.diff(dim=2)
         loss = error.abs().mean() + across.abs().mean() + down.abs().mean()
         state.learn(loss, learned, {"psnr": float(10 * torch.log10(4 / error.square().mean()))})
@@ -209,7 +212,7 @@ class Flow(nn.Module):
         return velocity
 
 
-def train_flow(run: Path, steps: int, batch: int = 32, rate: float = 6e-4) -> None:
+def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 6e-4) -> None:
     """Rectified flow (Liu et al., 2022), timesteps logit-normal (Esser et al., 2024)."""
     latents = cached_latents(run)
     captions = (run / "captions.txt").read_text("utf-8").split("\n")
@@ -219,6 +222,7 @@ def train_flow(run: Path, steps: int, batch: int = 32, rate: float = 6e-4) -> No
     nothing = _tokens(tokenizer, [""])[0]
     torch.manual_seed(0)
     flow = Flow(tokenizer, latents.shape[1])
+    flow.unet.set_attn_processor(AttnProcessor())  # plain products train faster on a CPU
     learned = list(flow.parameters())
     optimizer = torch.optim.AdamW(learned, rate, betas=(0.9, 0.98), weight_decay=0.01)
     state = _Checkpoint(run / "flow.pt", flow, optimizer)
@@ -229,14 +233,21 @@ def train_flow(run: Path, steps: int, batch: int = 32, rate: float = 6e-4) -> No
         time = torch.sigmoid(torch.randn(batch))
         noise = torch.randn_like(clean)
         noisy = torch.lerp(clean, noise, time[:, None, None, None])
-        velocity = flow(noisy.contiguous(memory_format=torch.channels_last), time, text)
-        state.learn((velocity - (noise - clean)).square().mean(), learned, {})
+        with _reduced_precision():
+            velocity = flow(noisy.contiguous(memory_format=torch.channels_last), time, text)
+        state.learn((velocity.float() - (noise - clean)).square().mean(), learned, {})
 
 
 def _tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
     encoded = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
     ids: Tensor = encoded.input_ids
     return ids
+
+
+def _reduced_precision() -> torch.autocast:
+    """bfloat16 for what it suffices for, where the processor computes it: twice as fast."""
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=supported)
 
 
 class _Checkpoint:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from provenance.errors import MissingError
-from provenance.fingerprint import DescriptorSpec
+from provenance.fingerprint import DescriptorSpec, Vector
 
 if TYPE_CHECKING:
     from provenance.embed.net import CopyNet
@@ -26,18 +26,18 @@ class BundledDescriptor:
         self.spec = SPEC
         self._weights = weights
 
-    def describe(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-        """(N, 256) float32 unit rows.
+    def describe(self, images: Sequence[Image.Image]) -> list[Vector]:
+        """(256,) float32 unit rows.
 
         One picture at a time: in a batch the sums' order, and so the last bits, would differ.
         """
         import torch
 
-        rows = np.zeros((len(images), self.spec.dim), np.float32)
+        rows: list[Vector] = []
         with torch.inference_mode():
-            for row, image in enumerate(images):
+            for image in images:
                 pixels = torch.from_numpy(prepared(image)).float() / 255
-                rows[row] = self._net(pixels.permute(2, 0, 1)[None])[0].numpy()
+                rows.append(self._net(pixels.permute(2, 0, 1)[None])[0].numpy())
         return rows
 
     @cached_property

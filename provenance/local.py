@@ -1,0 +1,246 @@
+"""Local features of a picture, and the second look at a pair: what of one is in the other, where.
+
+Features are SIFT (Lowe, 2004) with the square-root kernel (Arandjelović and Zisserman, 2012). A
+mirrored or an inverted picture has the same features in another order of their cells, so both are
+looked for without computing anything twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from provenance.fingerprint import DescriptorSpec, Vector
+
+Points = NDArray[np.float32]
+"""(N, 2): x and y as shares of the picture's width and height."""
+
+Polygon = tuple[tuple[float, float], ...]
+
+SPEC = DescriptorSpec("sift-128", "1", "features", 128)
+MOST = 500  # features of a picture
+KEPT = 300  # features of a reference
+_ROW = 4 + SPEC.dim  # bytes of a feature: x and y as uint16, then the descriptor
+_SCALE = 512  # RootSIFT in [0, 0.5) as uint8
+
+
+class LocalDescriptor:
+    """A Descriptor whose value is a variable number of features, packed as uint8 (N * 132,)."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self.spec = SPEC
+        self._most = most
+
+    def describe(self, images: Sequence[Image.Image]) -> list[Vector]:
+        return [self._describe(image) for image in images]
+
+    def _describe(self, image: Image.Image) -> Vector:
+        grey = np.asarray(image.convert("L"))
+        found = self._sift.detect(grey, None)
+        if not found:
+            return np.zeros(0, np.uint8)
+        strengths = np.array([point.response for point in found])
+        order = _spread(_places(found, image), strengths)[: self._most]
+        found, rows = self._sift.compute(grey, [found[at] for at in order])
+        roots = np.sqrt(rows / np.maximum(rows.sum(1, keepdims=True), 1e-7))
+        packed = np.empty((len(found), _ROW), np.uint8)
+        packed[:, :4] = (_places(found, image) * 65535).astype("<u2").view(np.uint8)
+        packed[:, 4:] = (roots * _SCALE).round().clip(0, 255)
+        return packed.ravel()
+
+    @cached_property
+    def _sift(self) -> Any:
+        import cv2
+
+        cv2.setNumThreads(1)
+        return cv2.SIFT.create()
+
+
+def _places(found: Sequence[Any], image: Image.Image) -> NDArray[Any]:
+    """(N, 2) in 0..1."""
+    places = np.array([point.pt for point in found]).reshape(-1, 2) / image.size
+    return places.clip(0, 1)
+
+
+_GRID = 8  # cells a side over which features are spread
+
+
+def _spread(places: NDArray[Any], strengths: NDArray[Any]) -> NDArray[np.intp]:
+    """Row numbers such that any first n of them are spread over the picture.
+
+    The strongest of every cell of a grid come first, then the second strongest, and so on: text in
+    a corner must not leave the rest of a picture without features.
+    """
+    cells = (places.clip(0, 0.9999) * _GRID).astype(np.intp) @ np.array([1, _GRID])
+    order = np.lexsort((-strengths, cells))
+    starts = np.flatnonzero(np.r_[True, np.diff(cells[order]) > 0])
+    sizes = np.diff(np.r_[starts, len(order)])
+    ranks = np.arange(len(order)) - np.repeat(starts, sizes)
+    return order[np.lexsort((-strengths[order], ranks))]
+
+
+@dataclass(frozen=True)
+class Features:
+    """A picture's features: places, and RootSIFT descriptors (N, 128) as float32 unit rows."""
+
+    points: Points
+    descriptors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def kept(value: Vector) -> Vector:
+    """What a library keeps of packed features: the first KEPT."""
+    return value[: KEPT * _ROW]
+
+
+def unpacked(value: Vector, most: int = MOST) -> Features:
+    """The strongest `most` of the features that `LocalDescriptor` packed."""
+    rows = value.reshape(-1, _ROW)[:most]
+    points = np.ascontiguousarray(rows[:, :4]).view("<u2").astype(np.float32) / np.float32(65535)
+    descriptors = rows[:, 4:].astype(np.float32)
+    descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-7)
+    return Features(points, descriptors)
+
+
+def mirrored(descriptors: NDArray[Any]) -> NDArray[Any]:
+    """What SIFT computes on the mirrored picture: rows of cells and turning sense reversed."""
+    cells = descriptors.reshape(-1, 4, 4, 8)[:, ::-1]
+    return cells[..., -np.arange(8) % 8].reshape(descriptors.shape)
+
+
+def inverted(descriptors: NDArray[Any]) -> NDArray[Any]:
+    """What SIFT computes on the negative: every gradient, and so the frame, turned by 180°."""
+    return descriptors.reshape(-1, 4, 4, 8)[:, ::-1, ::-1].reshape(descriptors.shape)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What the second look found of a reference in a picture.
+
+    `cells` counts the distinct places that one transform explains, in the picture and in the
+    reference, whichever are fewer; `overlap` (0..1) is the share of the reference between them;
+    `region` and `reference_region` are the rectangles around them, in pixels of each picture.
+    """
+
+    cells: int
+    overlap: float
+    region: Polygon
+    reference_region: Polygon
+    mirrored: bool = False
+    inverted: bool = False
+
+    @property
+    def similarity(self) -> float:
+        """0..1, from both figures, whichever says less.
+
+        Half at 12 places, and at a tenth of the reference: unrelated pictures agree in fewer, and
+        different pictures that share a printed logo or a text share less.
+        """
+        share = self.overlap / (self.overlap + 0.1)
+        return min(self.cells / (self.cells + 12), share)
+
+
+_RATIO = 0.8  # Lowe's ratio test
+_TOLERANCE = 4.0  # pixels, at _SIDE pixels a side
+_SIDE = 512.0
+_SCALES = (0.1, 8.0)  # of one picture in the other
+_CELL = 6.0  # pixels: features of one place count once
+
+
+def second_look(
+    picture: Features,
+    picture_size: tuple[int, int],
+    reference: Features,
+    reference_size: tuple[int, int],
+) -> Alignment | None:
+    """The best alignment of a reference with a picture, upright, mirrored or as a negative.
+
+    None where fewer than four features agree. Sizes are (width, height) in pixels.
+    """
+    best: Alignment | None = None
+    here, there = picture.points * _frame(picture_size), reference.points * _frame(reference_size)
+    similar = picture.descriptors
+    for flip in (False, True):
+        for negative in (False, True):
+            rows = mirrored(similar) if flip else similar
+            rows = inverted(rows) if negative else rows
+            pairs = _pairs(rows, reference.descriptors)
+            found = _aligned(here[pairs[0]], there[pairs[1]])
+            if found and (best is None or found[0] > best.cells):
+                cells, rows_kept = found
+                mine = picture.points[pairs[0][rows_kept]]
+                theirs = reference.points[pairs[1][rows_kept]]
+                best = Alignment(
+                    cells,
+                    _hull_area(theirs),
+                    _box(mine * np.array(picture_size, np.float32)),
+                    _box(theirs * np.array(reference_size, np.float32)),
+                    flip,
+                    negative,
+                )
+    return best
+
+
+def _frame(size: tuple[int, int]) -> NDArray[np.float32]:
+    return np.array(size, np.float32) * (_SIDE / max(size))
+
+
+def _pairs(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows of `a` and of `b` that are each other's nearest, and clearly nearer than the second."""
+    if len(a) < 4 or len(b) < 4:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    alike = a @ b.T
+    nearest = alike.argmax(1)
+    rows = np.flatnonzero(alike.argmax(0)[nearest] == np.arange(len(a)))
+    two = np.partition(alike[rows], -2, axis=1)[:, -2:]
+    far = np.sqrt(np.maximum(0, 2 - 2 * two))  # (n, 2): to the second, to the nearest
+    rows = rows[far[:, 1] < _RATIO * far[:, 0]]
+    return rows, nearest[rows]
+
+
+def _aligned(here: NDArray[Any], there: NDArray[Any]) -> tuple[int, NDArray[np.intp]] | None:
+    """Distinct places, and which pairs, that one similarity or affine transform explains."""
+    if len(here) < 4:
+        return None
+    import cv2
+
+    best: tuple[int, NDArray[np.intp]] | None = None
+    for estimate in (cv2.estimateAffinePartial2D, cv2.estimateAffine2D):
+        transform, mask = estimate(
+            there, here, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE,
+            maxIters=2000, confidence=0.999,
+        )  # fmt: skip
+        if transform is None:
+            continue
+        scales = np.linalg.svd(transform[:, :2], compute_uv=False)
+        if not _SCALES[0] < scales[1] <= scales[0] < _SCALES[1] or scales[0] > 2 * scales[1]:
+            continue
+        kept = np.flatnonzero(mask)
+        cells = min(_cells(here[kept]), _cells(there[kept]))
+        if best is None or cells > best[0]:
+            best = cells, kept
+    return best
+
+
+def _cells(places: NDArray[Any]) -> int:
+    return len(np.unique((places // _CELL).astype(np.int32), axis=0))
+
+
+def _hull_area(points: Points) -> float:
+    import cv2
+
+    return round(float(cv2.contourArea(cv2.convexHull(points))), 4)
+
+
+def _box(points: Points) -> Polygon:
+    """The corners of the smallest rectangle, in any direction, around the points."""
+    import cv2
+
+    corners = cv2.boxPoints(cv2.minAreaRect(points))
+    return tuple((round(float(x), 1), round(float(y), 1)) for x, y in corners)

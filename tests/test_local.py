@@ -1,0 +1,143 @@
+"""The second look finds what is shared, says where, and does not find what is not there."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageOps
+
+from provenance.local import (
+    KEPT,
+    Alignment,
+    Features,
+    LocalDescriptor,
+    inverted,
+    kept,
+    mirrored,
+    second_look,
+    unpacked,
+)
+
+Photo = Callable[[str], Image.Image]
+Edit = Callable[[Image.Image], Image.Image]
+
+
+def features(image: Image.Image) -> Features:
+    return unpacked(LocalDescriptor().describe([image])[0])
+
+
+def look(picture: Image.Image, reference: Image.Image) -> Alignment | None:
+    return second_look(features(picture), picture.size, features(reference), reference.size)
+
+
+def on_another(image: Image.Image) -> Image.Image:
+    page = Image.effect_noise((600, 500), 60).convert("RGB")
+    page.paste(image.resize((240, 160)), (300, 250))
+    return page
+
+
+@pytest.mark.parametrize(
+    ("edit", "overlap"),
+    [
+        (lambda image: image, 0.6),
+        (lambda image: image.resize((image.width // 2, image.height // 2)), 0.5),
+        (lambda image: image.crop((150, 100, 450, 300)), 0.1),
+        (lambda image: image.rotate(8, expand=True), 0.5),
+        (lambda image: image.rotate(90, expand=True), 0.5),
+        (lambda image: image.resize((image.width * 7 // 5, image.height)), 0.5),
+        (lambda image: ImageOps.expand(image, 120, "black"), 0.5),
+        (ImageOps.mirror, 0.5),
+        (ImageOps.flip, 0.5),
+        (ImageOps.invert, 0.5),
+        (lambda image: ImageOps.invert(ImageOps.mirror(image)), 0.5),
+        (on_another, 0.4),
+    ],
+    ids=[
+        "same", "half size", "cropped", "rotated 8", "rotated 90", "wider", "framed",
+        "mirrored", "upside down", "negative", "mirrored negative", "pasted",
+    ],
+)  # fmt: skip
+def test_an_edited_copy_is_aligned(photo: Photo, edit: Edit, overlap: float) -> None:
+    reference = photo("coffee.png").resize((600, 400))
+    found = look(edit(reference), reference)
+    assert found is not None
+    assert found.similarity > 0.5
+    assert found.overlap > overlap
+
+
+def test_mirrored_and_negative_are_told_apart(photo: Photo) -> None:
+    reference = photo("coffee.png")
+    seen = {}
+    for name, edit in (("mirror", ImageOps.mirror), ("invert", ImageOps.invert)):
+        found = look(edit(reference), reference)
+        assert found is not None
+        seen[name] = found.mirrored, found.inverted
+    assert seen == {"mirror": (True, False), "invert": (False, True)}
+
+
+def test_the_region_is_where_the_picture_was_pasted(photo: Photo) -> None:
+    found = look(on_another(photo("coffee.png")), photo("coffee.png"))
+    assert found is not None
+    corners = np.array(found.region)
+    assert (corners.min(0) > (290, 240)).all()
+    assert (corners.max(0) < (550, 420)).all()
+    assert (corners.max(0) - corners.min(0) > (150, 90)).all()
+
+
+@pytest.mark.parametrize("name", ["grass.png", "ihc.png", "retina.jpg", "motorcycle_left.png"])
+def test_unrelated_pictures_do_not_align(photo: Photo, name: str) -> None:
+    found = look(photo(name), photo("coffee.png"))
+    assert found is None or found.similarity < 0.4
+
+
+def test_a_shared_caption_is_little_of_the_picture(photo: Photo) -> None:
+    pictures = []
+    for name in ("coffee.png", "chelsea.png"):
+        image = photo(name).resize((512, 340))
+        ImageDraw.Draw(image).text((20, 290), "FIRST HAND 2026", "white", font_size=36)
+        pictures.append(image)
+    found = look(*pictures)
+    assert found is not None
+    assert found.cells >= 8
+    assert found.overlap < 0.1
+    assert found.similarity < 0.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (64, 64), (500, 300)])
+def test_flat_pictures_have_no_features(size: tuple[int, int]) -> None:
+    flat = Image.new("RGB", size, "teal")
+    assert len(features(flat)) == 0
+    assert look(flat, flat) is None
+
+
+def test_repeated_elements_do_not_fake_an_alignment(photo: Photo) -> None:
+    """Many features of one picture near a single one of another: the trap of an unguarded fit."""
+    dots = Image.new("RGB", (400, 400), "white")
+    for x in range(20, 400, 40):
+        for y in range(20, 400, 40):
+            ImageDraw.Draw(dots).ellipse((x - 8, y - 8, x + 8, y + 8), "black")
+    one = photo("coffee.png").resize((400, 300))
+    ImageDraw.Draw(one).ellipse((180, 120, 220, 160), "black")
+    found = look(dots, one)
+    assert found is None or found.similarity < 0.4
+
+
+def test_features_are_spread_and_kept_features_too(photo: Photo) -> None:
+    image = photo("coffee.png").resize((512, 340))
+    pen = ImageDraw.Draw(image)
+    for line in range(12):  # text has the strongest features of all
+        pen.text((5, 5 + 12 * line), "the strongest features " * 2, "black", font_size=11)
+    packed = LocalDescriptor().describe([image])[0]
+    for value, least in ((packed, 100), (kept(packed), 80)):
+        points = unpacked(value).points
+        assert (points[:, 1] > 0.5).sum() > least
+    assert len(unpacked(kept(packed))) == KEPT
+
+
+def test_order_of_cells_stands_for_mirror_and_negative(photo: Photo) -> None:
+    image = photo("coffee.png").resize((300, 200))
+    asked = features(image)
+    for edit, reorder in ((ImageOps.mirror, mirrored), (ImageOps.invert, inverted)):
+        other = features(edit(image))
+        best = (reorder(asked.descriptors) @ other.descriptors.T).max(1)
+        assert np.median(best) > 0.98
