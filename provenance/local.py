@@ -8,7 +8,7 @@ looked for without computing anything twice.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,8 @@ class Alignment:
 
     `cells` counts the distinct places that one transform explains, in the picture and in the
     reference, whichever are fewer; `overlap` (0..1) is the share of the reference between them;
-    `region` and `reference_region` are the rectangles around them, in pixels of each picture.
+    `reference_region` is the upright rectangle around them, in pixels of the reference, and
+    `region` where it lies in the picture, in its pixels.
     """
 
     cells: int
@@ -164,23 +165,25 @@ def second_look(
     None where fewer than four features agree. Sizes are (width, height) in pixels.
     """
     best: Alignment | None = None
-    here, there = picture.points * _frame(picture_size), reference.points * _frame(reference_size)
-    similar = picture.descriptors
+    frames = _frame(picture_size), _frame(reference_size)
+    there = reference.points * frames[1]
     for flip in (False, True):
+        points = picture.points * (-1, 1) + (1, 0) if flip else picture.points
+        here = (points * frames[0]).astype(np.float32)
+        rows = mirrored(picture.descriptors) if flip else picture.descriptors
         for negative in (False, True):
-            rows = mirrored(similar) if flip else similar
-            rows = inverted(rows) if negative else rows
-            pairs = _pairs(rows, reference.descriptors)
+            pairs = _pairs(inverted(rows) if negative else rows, reference.descriptors)
             found = _aligned(here[pairs[0]], there[pairs[1]])
-            if found and (best is None or found[0] > best.cells):
-                cells, rows_kept = found
-                mine = picture.points[pairs[0][rows_kept]]
-                theirs = reference.points[pairs[1][rows_kept]]
+            if found and (best is None or found.cells > best.cells):
+                box = _box(found.reference_points)
+                corners = box @ found.transform[:, :2].T + found.transform[:, 2]
+                corners = corners / frames[0]
+                corners = corners * (-1, 1) + (1, 0) if flip else corners
                 best = Alignment(
-                    cells,
-                    _hull_area(theirs),
-                    _box(mine * np.array(picture_size, np.float32)),
-                    _box(theirs * np.array(reference_size, np.float32)),
+                    found.cells,
+                    _hull_area(found.reference_points / frames[1]),
+                    _polygon(corners * picture_size),
+                    _polygon(box / frames[1] * reference_size),
                     flip,
                     negative,
                 )
@@ -204,27 +207,39 @@ def _pairs(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[
     return rows, nearest[rows]
 
 
-def _aligned(here: NDArray[Any], there: NDArray[Any]) -> tuple[int, NDArray[np.intp]] | None:
-    """Distinct places, and which pairs, that one similarity or affine transform explains."""
+class _Fit(NamedTuple):
+    """A transform of reference to picture, (2, 3), and what it explains."""
+
+    cells: int
+    transform: NDArray[np.float64]
+    reference_points: NDArray[np.float32]
+
+
+def _aligned(here: NDArray[Any], there: NDArray[Any]) -> _Fit | None:
+    """The similarity or affine transform that explains most distinct places.
+
+    None where none is plausible: an unguarded fit reaches 97 places on unrelated pictures by
+    shrinking, mirroring or squeezing one of them.
+    """
     if len(here) < 4:
         return None
     import cv2
 
-    best: tuple[int, NDArray[np.intp]] | None = None
+    best: _Fit | None = None
     for estimate in (cv2.estimateAffinePartial2D, cv2.estimateAffine2D):
         transform, mask = estimate(
             there, here, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE,
             maxIters=2000, confidence=0.999,
         )  # fmt: skip
-        if transform is None:
+        if transform is None or np.linalg.det(transform[:, :2]) <= 0:
             continue
-        scales = np.linalg.svd(transform[:, :2], compute_uv=False)
-        if not _SCALES[0] < scales[1] <= scales[0] < _SCALES[1] or scales[0] > 2 * scales[1]:
+        large, small = np.linalg.svd(transform[:, :2], compute_uv=False)
+        if not _SCALES[0] < small <= large < _SCALES[1] or large > 2 * small:
             continue
         kept = np.flatnonzero(mask)
         cells = min(_cells(here[kept]), _cells(there[kept]))
-        if best is None or cells > best[0]:
-            best = cells, kept
+        if best is None or cells > best.cells:
+            best = _Fit(cells, transform.astype(np.float64), there[kept])
     return best
 
 
@@ -232,15 +247,17 @@ def _cells(places: NDArray[Any]) -> int:
     return len(np.unique((places // _CELL).astype(np.int32), axis=0))
 
 
-def _hull_area(points: Points) -> float:
+def _hull_area(points: NDArray[Any]) -> float:
     import cv2
 
-    return round(float(cv2.contourArea(cv2.convexHull(points))), 4)
+    return round(float(cv2.contourArea(cv2.convexHull(points.astype(np.float32)))), 4)
 
 
-def _box(points: Points) -> Polygon:
-    """The corners of the smallest rectangle, in any direction, around the points."""
-    import cv2
+def _box(points: NDArray[Any]) -> NDArray[np.float64]:
+    """(4, 2): the corners of the upright rectangle around the points."""
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
 
-    corners = cv2.boxPoints(cv2.minAreaRect(points))
+
+def _polygon(corners: NDArray[Any]) -> Polygon:
     return tuple((round(float(x), 1), round(float(y), 1)) for x, y in corners)

@@ -48,8 +48,9 @@ class Candidate:
 class Match:
     """A candidate after the comparison.
 
-    `score` (0..1) is comparable between pictures and ranks them. `overlap`, `region` and `chance`
-    are None until something has measured them.
+    `score` (0..1) is comparable between pictures and ranks them. `overlap` (0..1) is the share of
+    the reference that was found, `region` where in the picture, `reference_region` where in the
+    reference, in pixels of each. They and `chance` are None until something has measured them.
     """
 
     reference: Reference
@@ -58,6 +59,7 @@ class Match:
     why: Why
     overlap: float | None = None
     region: Polygon | None = None
+    reference_region: Polygon | None = None
     chance: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -70,6 +72,7 @@ class Match:
             "similarity": {name: round(value, 4) for name, value in self.similarity.items()},
             "overlap": self.overlap,
             "region": self.region,
+            "reference_region": self.reference_region,
             "chance": self.chance,
             "why": self.why,
         }

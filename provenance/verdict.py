@@ -196,11 +196,15 @@ def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
         if points >= _MENTION or recipe_too:
             why = _why(candidate, policy, recipe_too)
             points = max(points, REVIEW_SCORE) if recipe_too else points
-            found = candidate.alignment
-            overlap, region = (found.overlap, found.region) if found else (None, None)
-            matches.append(
-                Match(candidate.reference, candidate.similarity, points, why, overlap, region)
-            )
+            match = Match(candidate.reference, candidate.similarity, points, why)
+            if found := candidate.alignment:
+                match = replace(
+                    match,
+                    overlap=found.overlap,
+                    region=found.region,
+                    reference_region=found.reference_region,
+                )
+            matches.append(match)
     matches += [Match(ref, {}, REVIEW_SCORE, "same recipe") for ref in same.values()]
     return tuple(sorted(matches, key=lambda match: (-match.score, match.reference.uri)))
 

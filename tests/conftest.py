@@ -15,6 +15,7 @@ from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
+from provenance.local import LocalDescriptor
 from provenance.verdict import Policy, load_policy
 
 PHOTOS = Path(skimage.__file__).parent / "data"
@@ -28,6 +29,14 @@ def hashes_only() -> Fingerprinter:
 
 def hash_policy() -> Policy:
     return load_policy().only({spec.name for spec in hashes_only().specs})
+
+
+def with_second_look() -> Fingerprinter:
+    return Fingerprinter((*hash_descriptors(), LocalDescriptor()))
+
+
+def second_look_policy() -> Policy:
+    return load_policy().only({spec.name for spec in with_second_look().specs})
 
 
 @pytest.fixture(autouse=True)

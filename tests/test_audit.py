@@ -1,21 +1,33 @@
 """Files → findings: the journal of a stopped audit, and the reports."""
 
+import base64
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from index.ingest import ingest
 from index.library import Library
+from index.sources import FolderSource
 from provenance.audit import Finding, Journal, audit
 from provenance.check import Checker
 from provenance.errors import CheckError
 from provenance.fingerprint import Fingerprinter
-from tests.conftest import PHOTOS, UNKNOWN, hashes_only
+from tests.conftest import (
+    PHOTOS,
+    UNKNOWN,
+    hashes_only,
+    second_look_policy,
+    with_second_look,
+)
 from ui import report
+from ui.evidence import evidence
 
 
 @pytest.fixture
@@ -52,8 +64,8 @@ CONTRACT = {
     "path", "decision", "reasons", "error", "matches", "policy", "library", "recipe", "labels",
 }  # fmt: skip
 MATCH = {
-    "uri", "source", "title", "license", "score", "similarity", "overlap", "region", "chance",
-    "why",
+    "uri", "source", "title", "license", "score", "similarity", "overlap", "region",
+    "reference_region", "chance", "why",
 }  # fmt: skip
 
 
@@ -124,6 +136,30 @@ def test_the_html_report_needs_no_other_file(
     assert "1 unreadable" in html
     assert html.count("data:image/webp;base64,") >= 6
     assert not re.search(r'(src|href)="(?!data:)', html)
+
+
+def test_the_report_outlines_what_is_shared(
+    entries: list[Path], known_folder: Path, tmp_path: Path
+) -> None:
+    coffee = Image.open(PHOTOS / "coffee.png").convert("RGB")
+    page = Image.new("RGB", (700, 600), "white")
+    page.paste(coffee.resize((300, 200)), (350, 350))
+    page.save(entries[0].with_name("pasted.png"))
+    with Library.create(tmp_path / "second", with_second_look().specs) as library:
+        ingest(FolderSource(known_folder), library, with_second_look)
+        checker = Checker(with_second_look(), library, second_look_policy())
+        (row,) = audit([entries[0].with_name("pasted.png")], checker, with_second_look)
+        (match,) = row["matches"]
+        assert (match["title"], match["why"]) == ("coffee.png", "edited copy")
+        xs, ys = zip(*match["region"], strict=True)
+        assert 340 < min(xs) < max(xs) < 660
+        assert 340 < min(ys) < max(ys) < 560
+        shown = evidence(row, library)
+    for picture in (shown["image"], shown["shown"][0]["image"]):
+        webp = base64.b64decode(picture.removeprefix("data:image/webp;base64,"))
+        pixels = np.asarray(Image.open(io.BytesIO(webp)).convert("RGB")).astype(int)
+        red = (pixels[..., 0] > 200) & (pixels[..., 1] < 90) & (pixels[..., 2] < 90)
+        assert red.sum() > 200
 
 
 def test_csv_cells_are_no_formulas(tmp_path: Path, checker: Checker) -> None:

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from index.ingest import ingest
 from index.library import Library
+from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import Fingerprinter
@@ -15,7 +17,13 @@ from provenance.hashes import hash_descriptors
 from provenance.images import Picture
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Policy, Threshold
-from tests.conftest import hash_policy, hashes_only
+from tests.conftest import (
+    UNKNOWN,
+    hash_policy,
+    hashes_only,
+    second_look_policy,
+    with_second_look,
+)
 
 Photo = Callable[[str], Image.Image]
 
@@ -41,6 +49,50 @@ def test_a_light_edit_of_a_known_picture_is_blocked(
     assert verdict.decision is decision
     assert verdict.matches[0].reference.title == "chelsea.png"
     assert verdict.references == 5
+
+
+@pytest.fixture
+def thorough(tmp_path: Path, known_folder: Path) -> Checker:
+    """A checker that looks twice."""
+    library = Library.create(tmp_path / "thorough", with_second_look().specs)
+    ingest(FolderSource(known_folder, "photos"), library, with_second_look)
+    return Checker(with_second_look(), library, second_look_policy())
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ImageOps.mirror,
+        ImageOps.invert,
+        lambda image: image.rotate(90, expand=True),
+        lambda image: image.rotate(12, expand=True),
+        lambda image: image.crop((90, 60, image.width - 40, image.height - 90)),
+        lambda image: ImageOps.expand(image, 100, "white"),
+        lambda image: ImageOps.mirror(image.crop((100, 60, 420, 280)).resize((200, 138))),
+    ],
+    ids=["mirrored", "negative", "on its side", "rotated", "cropped", "framed", "chain"],
+)
+def test_the_second_look_finds_edited_copies(
+    thorough: Checker, photo: Photo, edit: Callable[[Image.Image], Image.Image]
+) -> None:
+    verdict = thorough.check(Picture(edit(photo("chelsea.png"))))
+    assert verdict.decision > Decision.CLEAR
+    best = verdict.matches[0]
+    assert (best.reference.title, best.why) == ("chelsea.png", "edited copy")
+    assert best.overlap
+    assert best.region
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_the_second_look_leaves_unknown_pictures_clear(
+    thorough: Checker, photo: Photo, name: str
+) -> None:
+    assert thorough.check(Picture(photo(name))).decision is Decision.CLEAR
+
+
+def test_a_library_without_features_is_refused(library: Library) -> None:
+    with pytest.raises(CheckError, match="sift-128"):
+        Checker(with_second_look(), library, second_look_policy())
 
 
 @pytest.mark.parametrize("name", ["grass.png", "ihc.png", "retina.jpg", "hubble_deep_field.jpg"])

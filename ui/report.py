@@ -1,11 +1,10 @@
 """Verdicts and findings → terminal lines, CSV and one self-contained HTML file."""
 
-import base64
 import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from provenance.errors import DecodeError
 from provenance.files import write_whole
-from provenance.images import read_picture
-from provenance.match import Index, Reference
-from provenance.scan import thumbnail
-from provenance.verdict import REVIEW_SCORE
-
-Row = Mapping[str, Any]
-"""One line of a command's JSON."""
+from provenance.match import Index
+from ui.evidence import Row, evidence, status
 
 _STYLE = {"clear": "green", "review": "yellow", "block": "red", "unreadable": "magenta"}
-_MATCHES_SHOWN, _CLEAR_SHOWN = 3, 200
+_CLEAR_SHOWN = 200
 _ORDER = ("block", "review", "unreadable", "clear")
 
 
@@ -50,11 +43,6 @@ def tell(bar: Progress, text: Text | str, json_to: str | None = None) -> None:
         bar.console.print(Text(text) if isinstance(text, str) else text)
     else:
         print(str(text), flush=True)
-
-
-def status(row: Row) -> str:
-    """The row's decision, or `unreadable`."""
-    return row["decision"] or "unreadable"
 
 
 def line(row: Row) -> Text:
@@ -115,8 +103,8 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
         title=title,
         counts=[(name, counts[name]) for name in _ORDER if counts[name]],
         total=len(rows),
-        shown=[_evidence(row, index) for row in ordered if status(row) != "clear"],
-        clear=[_evidence(row, index) for row in rows if status(row) == "clear"][:_CLEAR_SHOWN],
+        shown=[evidence(row, index) for row in ordered if status(row) != "clear"],
+        clear=[evidence(row, index) for row in rows if status(row) == "clear"][:_CLEAR_SHOWN],
         library=next((row["library"] for row in rows if row.get("library")), None),
         policy=next((row["policy"] for row in rows if row.get("policy")), None),
     )
@@ -130,7 +118,7 @@ def evidence_html(rows: Sequence[Row], index: Index) -> str:
         for row in rows
         if status(row) != "clear"
     ]
-    return _render("evidence.html", rows=[_evidence(row, index) for row in withheld])
+    return _render("evidence.html", rows=[evidence(row, index) for row in withheld])
 
 
 def _render(template: str, **values: Any) -> str:
@@ -138,39 +126,3 @@ def _render(template: str, **values: Any) -> str:
 
     environment = Environment(loader=PackageLoader("ui"), autoescape=True)
     return environment.get_template(template).render(**values)
-
-
-def _evidence(row: Row, index: Index) -> dict[str, Any]:
-    """The row with pictures as data URIs; a withheld picture has none."""
-    close = [match for match in row["matches"] if match["score"] >= REVIEW_SCORE]
-    shown = [
-        {**match, "image": _reference_image(match["uri"], index)}
-        for match in close[:_MATCHES_SHOWN]
-    ]
-    if row.get("references"):
-        shown = [
-            {"uri": uri, "title": "", "why": "same recipe", "image": _reference_image(uri, index)}
-            for uri in row["references"][:_MATCHES_SHOWN]
-        ]
-    name = row.get("path") or f"seed {row.get('seed')}, withheld"
-    image = _own_image(row.get("path")) if not row["error"] else None
-    return {**row, "name": name, "status": status(row), "image": image, "shown": shown}
-
-
-def _reference_image(uri: str, index: Index) -> str | None:
-    reference: Reference | None = index.reference(uri)
-    return data_uri(index.thumbnail(reference)) if reference else None
-
-
-def _own_image(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return data_uri(thumbnail(read_picture(Path(path)).image))
-    except DecodeError:
-        return None
-
-
-def data_uri(webp: bytes | None) -> str | None:
-    """WebP bytes as a data URI."""
-    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}" if webp else None

@@ -1,0 +1,1 @@
+"""Measures the product: how fast it is, and what it finds."""

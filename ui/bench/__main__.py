@@ -1,0 +1,36 @@
+"""Measures the product: `speed` and `detection`.
+
+    python -m ui.bench speed
+    python -m ui.bench detection --images ../shared/data/known --unrelated ../shared/data/train
+
+Speed is told as ratios within one run: an absolute time says more of the machine than of the code.
+"""
+
+import argparse
+from pathlib import Path
+
+from ui.bench import detection, speed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m ui.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=["speed", "detection"])
+    parser.add_argument("--images", type=Path, help="known pictures (default: the demo gallery)")
+    parser.add_argument(
+        "--unrelated", type=Path, help="pictures that are none of them (default: every fifth)"
+    )
+    parser.add_argument("--every", type=int, default=4, help="edit every N-th known picture")
+    parser.add_argument("--strangers", type=int, default=1000, help="unrelated pictures at most")
+    args = parser.parse_args()
+    if args.what == "speed":
+        speed.measure()
+    else:
+        detection.measure(args.images, args.unrelated, args.every, args.strangers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What people look at: a picture beside what it matches, with what they share outlined in both."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from provenance.errors import DecodeError
+from provenance.images import read_picture
+from provenance.match import Index
+from provenance.scan import thumbnail
+from provenance.verdict import REVIEW_SCORE
+
+Row = Mapping[str, Any]
+"""One line of a command's JSON."""
+
+_COLOURS = ("#e53935", "#1e88e5", "#fb8c00")  # of the outlines, match by match
+
+
+def status(row: Row) -> str:
+    """The row's decision, or `unreadable`."""
+    return row["decision"] or "unreadable"
+
+
+def evidence(row: Row, index: Index) -> dict[str, Any]:
+    """The row with pictures as data URIs; a withheld picture has none."""
+    close = [match for match in row["matches"] if match["score"] >= REVIEW_SCORE]
+    close = close[: len(_COLOURS)]
+    shown = [
+        {**match, "image": _reference_image(match, index, colour), "colour": colour}
+        for match, colour in zip(close, _COLOURS, strict=False)
+    ]
+    if row.get("references"):
+        same = [{"uri": uri, "title": "", "why": "same recipe"} for uri in row["references"]]
+        same = same[: len(_COLOURS)]
+        shown = [{**match, "image": _reference_image(match, index, "")} for match in same]
+    name = row.get("path") or f"seed {row.get('seed')}, withheld"
+    image = None if row["error"] else _own_image(row.get("path"), close)
+    return {**row, "name": name, "status": status(row), "image": image, "shown": shown}
+
+
+def _reference_image(match: Mapping[str, Any], index: Index, colour: str) -> str | None:
+    reference = index.reference(match["uri"])
+    webp = index.thumbnail(reference) if reference else None
+    if reference is None or webp is None:
+        return None
+    held = index.features(reference)
+    if not match.get("reference_region") or held is None:
+        return _data_uri(webp)
+    image = Image.open(io.BytesIO(webp)).convert("RGB")
+    _outline(image, match["reference_region"], image.width / held[1][0], colour)
+    return _data_uri(thumbnail(image))
+
+
+def _own_image(path: str | None, matches: Sequence[Mapping[str, Any]]) -> str | None:
+    if path is None:
+        return None
+    try:
+        whole = read_picture(Path(path)).image
+    except DecodeError:
+        return None
+    image = Image.open(io.BytesIO(thumbnail(whole))).convert("RGB")
+    for match, colour in zip(matches, _COLOURS, strict=False):
+        if match.get("region"):
+            _outline(image, match["region"], image.width / whole.width, colour)
+    return _data_uri(thumbnail(image))
+
+
+def _outline(
+    image: Image.Image, region: Sequence[Sequence[float]], scale: float, colour: str
+) -> None:
+    """Draws a polygon that is told in pixels of a larger picture."""
+    corners = [(x * scale, y * scale) for x, y in region]
+    ImageDraw.Draw(image).polygon(corners, outline=colour, width=max(2, max(image.size) // 96))
+
+
+def _data_uri(webp: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
