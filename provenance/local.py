@@ -57,7 +57,7 @@ class LocalDescriptor:
         import cv2
 
         cv2.setNumThreads(1)
-        return cv2.SIFT.create()
+        return cv2.SIFT.create(contrastThreshold=_FAINT)
 
 
 def _places(found: Sequence[Any], image: Image.Image) -> NDArray[Any]:
@@ -66,6 +66,8 @@ def _places(found: Sequence[Any], image: Image.Image) -> NDArray[Any]:
     return places.clip(0, 1)
 
 
+_FAINT, _CLEAR = 0.01, 0.04  # contrast: the least that counts, and Lowe's threshold
+_LAYERS = 3  # of an octave; OpenCV's strengths are contrasts divided by it
 _GRID = 8  # cells a side over which features are spread
 
 
@@ -73,14 +75,16 @@ def _spread(places: NDArray[Any], strengths: NDArray[Any]) -> NDArray[np.intp]:
     """Row numbers such that any first n of them are spread over the picture.
 
     The strongest of every cell of a grid come first, then the second strongest, and so on: text in
-    a corner must not leave the rest of a picture without features.
+    a corner must not leave the rest of a picture without features. Faint features come last, for
+    the pictures that have no others.
     """
     cells = (places.clip(0, 0.9999) * _GRID).astype(np.intp) @ np.array([1, _GRID])
     order = np.lexsort((-strengths, cells))
     starts = np.flatnonzero(np.r_[True, np.diff(cells[order]) > 0])
     sizes = np.diff(np.r_[starts, len(order)])
     ranks = np.arange(len(order)) - np.repeat(starts, sizes)
-    return order[np.lexsort((-strengths[order], ranks))]
+    faint = strengths[order] < _CLEAR / _LAYERS
+    return order[np.lexsort((-strengths[order], ranks, faint))]
 
 
 @dataclass(frozen=True)
