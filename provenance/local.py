@@ -5,6 +5,7 @@ mirrored or an inverted picture has the same features in another order of their 
 looked for without computing anything twice.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,15 +131,14 @@ class Alignment:
     `cells` counts the distinct places that one transform explains, in the picture and in the
     reference, whichever are fewer; `overlap` (0..1) is the share of the reference between them;
     `reference_region` is the upright rectangle around them, in pixels of the reference, and
-    `region` where it lies in the picture, in its pixels.
+    `region` where it lies in the picture, in its pixels. `edits` are words for what was done.
     """
 
     cells: int
     overlap: float
     region: Polygon
     reference_region: Polygon
-    mirrored: bool = False
-    inverted: bool = False
+    edits: tuple[str, ...] = ()
 
     @property
     def similarity(self) -> float:
@@ -169,29 +169,48 @@ def second_look(
     None where fewer than four features agree. Sizes are (width, height) in pixels.
     """
     best: Alignment | None = None
-    frames = _frame(picture_size), _frame(reference_size)
-    there = reference.points * frames[1]
+    mine, theirs = _frame(picture_size), _frame(reference_size)
+    there = reference.points * theirs
     for flip in (False, True):
         points = picture.points * (-1, 1) + (1, 0) if flip else picture.points
-        here = (points * frames[0]).astype(np.float32)
+        here = (points * mine).astype(np.float32)
         rows = mirrored(picture.descriptors) if flip else picture.descriptors
         for negative in (False, True):
             pairs = _pairs(inverted(rows) if negative else rows, reference.descriptors)
             found = _aligned(here[pairs[0]], there[pairs[1]])
-            if found and (best is None or found.cells > best.cells):
-                box = _box(found.reference_points)
-                corners = box @ found.transform[:, :2].T + found.transform[:, 2]
-                corners = corners / frames[0]
-                corners = corners * (-1, 1) + (1, 0) if flip else corners
-                best = Alignment(
-                    found.cells,
-                    _hull_area(found.reference_points / frames[1]),
-                    _polygon(corners * picture_size),
-                    _polygon(box / frames[1] * reference_size),
-                    flip,
-                    negative,
-                )
+            if found is None or (best and best.cells >= found.cells):
+                continue
+            box = _box(found.reference_points)
+            corners = found.moved(box) / mine
+            corners = corners * (-1, 1) + (1, 0) if flip else corners
+            best = Alignment(
+                found.cells,
+                _hull_area(found.reference_points / theirs),
+                _polygon(corners * picture_size),
+                _polygon(box / theirs * reference_size),
+                ("mirrored",) * flip + ("negative",) * negative + _edits(found, mine, theirs),
+            )
     return best
+
+
+def _edits(
+    found: "_Fit", mine: NDArray[np.float32], theirs: NDArray[np.float32]
+) -> tuple[str, ...]:
+    """What the transform says was done to the reference."""
+    import cv2
+
+    whole = found.moved(_box(np.array([[0, 0], theirs]))).astype(np.float32)
+    picture = _box(np.array([[0, 0], mine])).astype(np.float32)
+    both, _ = cv2.intersectConvexConvex(whole, picture)
+    turned = round(math.degrees(math.atan2(found.transform[1, 0], found.transform[0, 0])))
+    large, small = np.linalg.svd(found.transform[:, :2], compute_uv=False)
+    seen = {
+        f"rotated by {abs(turned)}°": abs(turned) >= 3,
+        "stretched": large > 1.12 * small,
+        "cropped": both < 0.9 * cv2.contourArea(whole),
+        "part of a larger picture": both < 0.8 * mine.prod(),
+    }
+    return tuple(words for words, is_so in seen.items() if is_so)
 
 
 def _frame(size: tuple[int, int]) -> NDArray[np.float32]:
@@ -217,6 +236,11 @@ class _Fit(NamedTuple):
     cells: int
     transform: NDArray[np.float64]
     reference_points: NDArray[np.float32]
+
+    def moved(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Where points of the reference lie in the picture."""
+        there: NDArray[np.float64] = points @ self.transform[:, :2].T + self.transform[:, 2]
+        return there
 
 
 def _aligned(here: NDArray[Any], there: NDArray[Any]) -> _Fit | None:

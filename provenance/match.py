@@ -50,7 +50,8 @@ class Match:
 
     `score` (0..1) is comparable between pictures and ranks them. `overlap` (0..1) is the share of
     the reference that was found, `region` where in the picture, `reference_region` where in the
-    reference, in pixels of each. They and `chance` are None until something has measured them.
+    reference, in pixels of each. They and `chance` are None until something has measured them;
+    `edits` are words for what was done to the reference.
     """
 
     reference: Reference
@@ -61,6 +62,7 @@ class Match:
     region: Polygon | None = None
     reference_region: Polygon | None = None
     chance: float | None = None
+    edits: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -75,6 +77,7 @@ class Match:
             "reference_region": self.reference_region,
             "chance": self.chance,
             "why": self.why,
+            "edits": list(self.edits),
         }
 
 

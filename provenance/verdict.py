@@ -203,6 +203,7 @@ def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
                     overlap=found.overlap,
                     region=found.region,
                     reference_region=found.reference_region,
+                    edits=found.edits if why == "edited copy" else (),
                 )
             matches.append(match)
     matches += [Match(ref, {}, REVIEW_SCORE, "same recipe") for ref in same.values()]
@@ -222,13 +223,14 @@ def _why(candidate: Candidate, policy: Policy, recipe_too: bool) -> Why:
 
 def _finding(match: Match) -> tuple[Decision, str]:
     name = match.reference.name
+    done = f" ({', '.join(match.edits)})" if match.edits else ""
     if match.score == 1:
         return Decision.BLOCK, f"the same pixels as {name}"
     if match.score >= _BLOCK_SCORE:
         kind = "edited copy" if match.why == "edited copy" else "near copy"
-        return Decision.BLOCK, f"{kind} of {name}"
+        return Decision.BLOCK, f"{kind} of {name}{done}"
     if match.why == "edited copy":
-        return Decision.REVIEW, f"holds {match.overlap:.0%} of {name}"
+        return Decision.REVIEW, f"holds {match.overlap:.0%} of {name}{done}"
     if match.why == "same recipe":
         return Decision.REVIEW, f"made by the same recipe as {name}"
     if match.score >= REVIEW_SCORE:

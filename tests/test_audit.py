@@ -65,7 +65,7 @@ CONTRACT = {
 }  # fmt: skip
 MATCH = {
     "uri", "source", "title", "license", "score", "similarity", "overlap", "region",
-    "reference_region", "chance", "why",
+    "reference_region", "chance", "why", "edits",
 }  # fmt: skip
 
 

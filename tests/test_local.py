@@ -65,14 +65,27 @@ def test_an_edited_copy_is_aligned(photo: Photo, edit: Edit, overlap: float) -> 
     assert found.overlap > overlap
 
 
-def test_mirrored_and_negative_are_told_apart(photo: Photo) -> None:
-    reference = photo("coffee.png")
-    seen = {}
-    for name, edit in (("mirror", ImageOps.mirror), ("invert", ImageOps.invert)):
-        found = look(edit(reference), reference)
-        assert found is not None
-        seen[name] = found.mirrored, found.inverted
-    assert seen == {"mirror": (True, False), "invert": (False, True)}
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda image: image.resize((300, 200)), ()),
+        (ImageOps.mirror, ("mirrored",)),
+        (ImageOps.invert, ("negative",)),
+        (lambda image: image.rotate(-8), ("rotated by 8°",)),
+        (lambda image: image.resize((900, 400)), ("stretched",)),
+        (lambda image: image.crop((100, 60, 480, 320)), ("cropped",)),
+        (on_another, ("part of a larger picture",)),
+        (
+            lambda image: ImageOps.mirror(ImageOps.invert(image)).rotate(-90, expand=True),
+            ("mirrored", "negative", "rotated by 90°"),
+        ),
+    ],
+)
+def test_it_says_what_was_done(photo: Photo, edit: Edit, words: tuple[str, ...]) -> None:
+    reference = photo("coffee.png").resize((600, 400))
+    found = look(edit(reference), reference)
+    assert found is not None
+    assert [word for word in found.edits if word != "cropped" or "cropped" in words] == list(words)
 
 
 def test_the_region_is_where_the_picture_was_pasted(photo: Photo) -> None:
