@@ -171,7 +171,7 @@ def _pencil(image: Picture) -> Picture:
     """A dodge blend of the picture with its blurred negative."""
     grey = image.convert("L")
     blurred = np.asarray(ImageOps.invert(grey).filter(ImageFilter.GaussianBlur(6)), np.float64)
-    lines = np.asarray(grey) * 256 / np.maximum(256 - blurred, 1)
+    lines = np.asarray(grey, np.float64) * 256 / np.maximum(256 - blurred, 1)
     return Image.fromarray(lines.clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
