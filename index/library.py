@@ -23,6 +23,7 @@ from provenance.recipe import Recipe
 
 _SAME_PICTURE_LIMIT = 5  # references reported of one picture that many references show
 _VOTED = 6  # pictures that the vote of local features puts forward
+_LIKE = 2  # pictures that a learned descriptor puts forward
 
 Store = FaissStore | VotingStore
 
@@ -98,7 +99,7 @@ class Library:
         """The `limit` nearest pictures of each descriptor, with every descriptor's similarity.
 
         A picture that many references show counts once; up to five of them are named. Promising is
-        what shares local features, or is nearest to the negative.
+        what shares local features, is nearest to the negative, or nearest by a learned descriptor.
         """
         with self._lock:
             self._refresh()
@@ -111,10 +112,13 @@ class Library:
                 row = fingerprint.values[name].vector
                 if isinstance(store, VotingStore):
                     promising.update(store.nearest(row, _VOTED).tolist())
-                else:
-                    pictures.update(store.nearest(row, limit).tolist())
+                    continue
+                found = store.nearest(row, limit).tolist()
+                pictures.update(found)
                 if name == PDQ.name:
                     promising.update(store.nearest(~row, 1).tolist())
+                elif row.dtype == np.float32:
+                    promising.update(found[:_LIKE])
             return self._candidates(sorted(pictures | promising), fingerprint, exact, promising)
 
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:

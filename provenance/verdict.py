@@ -134,7 +134,7 @@ def decide(seen: Observation, policy: Policy) -> Verdict:
     matches = _matches(seen, policy)
     findings = [_finding(match) for match in matches]
     if seen.detail < policy.min_detail and not any(match.score == 1 for match in matches):
-        findings.append((Decision.REVIEW, "too little detail to compare"))
+        findings = [(Decision.REVIEW, "too little detail to compare")]
     if seen.frames > 1:
         findings.append((Decision.REVIEW, f"animated: 1 of {seen.frames} frames was compared"))
     notes = []

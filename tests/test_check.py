@@ -1,11 +1,13 @@
 """The checker refuses a set that does not fit, and never answers when it cannot look."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from index.ingest import ingest
 from index.library import Library
@@ -16,7 +18,7 @@ from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
 from provenance.images import Picture
 from provenance.recipe import Recipe
-from provenance.verdict import Decision, Policy, Threshold
+from provenance.verdict import Decision, Policy, Threshold, load_policy
 from tests.conftest import (
     UNKNOWN,
     hash_policy,
@@ -24,6 +26,9 @@ from tests.conftest import (
     second_look_policy,
     with_second_look,
 )
+from ui.wiring import fingerprinter
+
+ROOT = Path(__file__).parent.parent
 
 Photo = Callable[[str], Image.Image]
 
@@ -88,6 +93,52 @@ def test_the_second_look_leaves_unknown_pictures_clear(
     thorough: Checker, photo: Photo, name: str
 ) -> None:
     assert thorough.check(Picture(photo(name))).decision is Decision.CLEAR
+
+
+def blanks() -> dict[str, list[Image.Image]]:
+    """Pictures of almost nothing, eight of each kind, no two alike."""
+    words = (ROOT / "LICENSE").read_text("utf-8").split()
+    made: dict[str, list[Image.Image]] = {
+        "flat": [],
+        "gradient": [],
+        "noise": [],
+        "text": [],
+        "lines": [],
+    }
+    for number in range(8):
+        rng = random.Random(number)
+        colour = tuple(rng.randrange(256) for _ in range(3))
+        made["flat"].append(Image.new("RGB", (300, 300), colour))
+        ramp = Image.linear_gradient("L").resize((400, 300)).convert("RGB")
+        made["gradient"].append(Image.blend(ramp, Image.new("RGB", ramp.size, colour), 0.4))
+        noise = np.random.default_rng(number).integers(0, 255, (300, 300, 3), np.uint8)
+        made["noise"].append(Image.fromarray(noise))
+        page, drawing = Image.new("RGB", (600, 800), "white"), Image.new("RGB", (600, 600), "white")
+        for y in range(40, 760, 24):
+            line = " ".join(rng.choice(words) for _ in range(8))[:62]
+            ImageDraw.Draw(page).text((40, y), line, "black", font_size=16)
+        for _ in range(6):
+            path = [(rng.randint(40, 560), rng.randint(40, 560)) for _ in range(4)]
+            ImageDraw.Draw(drawing).line(path, "black", width=3)
+        made["text"].append(page)
+        made["lines"].append(drawing)
+    return made
+
+
+def test_pictures_of_almost_nothing_never_block_each_other(tmp_path: Path) -> None:
+    folder = tmp_path / "blank"
+    folder.mkdir()
+    kinds = blanks()
+    for kind, images in kinds.items():
+        for number, image in enumerate(images[:4]):
+            image.save(folder / f"{kind}{number}.png")
+    library = Library.create(tmp_path / "blanks", fingerprinter().specs)
+    ingest(FolderSource(folder), library, fingerprinter)
+    checker = Checker(fingerprinter(), library, load_policy())
+    for kind, images in kinds.items():
+        least = Decision.REVIEW if kind in ("flat", "gradient") else Decision.CLEAR
+        for image in images[4:]:
+            assert checker.check(Picture(image)).decision is least, kind
 
 
 def test_a_library_without_features_is_refused(library: Library) -> None:

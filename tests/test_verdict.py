@@ -48,7 +48,7 @@ def near(a: float, b: float = 0.0, number: int = 1, exact: bool = False) -> Cand
         (seen(near(0.0, exact=True)), BLOCK, "the same pixels as 1.png"),
         (seen(near(0.85), near(0.95, number=2)), BLOCK, "near copy of 2.png"),
         (seen(detail=29), REVIEW, "too little detail to compare"),
-        (seen(near(0.95), detail=0), BLOCK, "near copy of 1.png"),
+        (seen(near(0.95), detail=0), REVIEW, "too little detail to compare"),
         (seen(near(0.1, exact=True), detail=0), BLOCK, "the same pixels as 1.png"),
         (seen(frames=3), REVIEW, "animated: 1 of 3 frames was compared"),
         (seen(same_recipe=[reference(4)]), REVIEW, "made by the same recipe as 4.png"),
