@@ -49,7 +49,7 @@ class Checker:
         """The verdict on a picture whose fingerprint is at hand."""
         seen = Observation(
             detail=fingerprint.detail,
-            candidates=self._looked_at(fingerprint, self.index.search(fingerprint, CANDIDATES)),
+            candidates=self.candidates(fingerprint),
             library_version=self.index.version,
             references=len(self.index),
             same_recipe=self.index.find_recipe(recipe) if recipe else (),
@@ -57,8 +57,9 @@ class Checker:
         )
         return decide(seen, self.policy)
 
-    def _looked_at(self, fingerprint: Fingerprint, candidates: list[Candidate]) -> list[Candidate]:
-        """The candidates, those that are worth it with what the second look found of them."""
+    def candidates(self, fingerprint: Fingerprint) -> list[Candidate]:
+        """What the search returns, and what the second look found of those that are worth it."""
+        candidates = self.index.search(fingerprint, CANDIDATES)
         value = fingerprint.values.get(LOCAL.name)
         if value is None or LOCAL.name not in self.policy.thresholds:
             return candidates

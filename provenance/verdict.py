@@ -187,24 +187,30 @@ def _scaled(similarity: float, limit: Threshold) -> float:
     return float(REVIEW_SCORE * 0.999 * (similarity / limit.review) ** _STEEPNESS)
 
 
+def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> Match:
+    """The candidate with its score and the kind of its closeness."""
+    points = score(candidate, policy)
+    why = _why(candidate, policy, recipe_too)
+    points = max(points, REVIEW_SCORE) if recipe_too else points
+    match = Match(candidate.reference, candidate.similarity, points, why)
+    if found := candidate.alignment:
+        match = replace(
+            match,
+            overlap=found.overlap,
+            region=found.region,
+            reference_region=found.reference_region,
+            edits=found.edits if why == "edited copy" else (),
+        )
+    return match
+
+
 def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
     same = {reference.id: reference for reference in seen.same_recipe}
     matches = []
     for candidate in seen.candidates:
-        points = score(candidate, policy)
         recipe_too = same.pop(candidate.reference.id, None) is not None
-        if points >= _MENTION or recipe_too:
-            why = _why(candidate, policy, recipe_too)
-            points = max(points, REVIEW_SCORE) if recipe_too else points
-            match = Match(candidate.reference, candidate.similarity, points, why)
-            if found := candidate.alignment:
-                match = replace(
-                    match,
-                    overlap=found.overlap,
-                    region=found.region,
-                    reference_region=found.reference_region,
-                    edits=found.edits if why == "edited copy" else (),
-                )
+        match = as_match(candidate, policy, recipe_too)
+        if match.score >= _MENTION:
             matches.append(match)
     matches += [Match(ref, {}, REVIEW_SCORE, "same recipe") for ref in same.values()]
     return tuple(sorted(matches, key=lambda match: (-match.score, match.reference.uri)))

@@ -21,9 +21,8 @@ from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
 from provenance.local import LocalDescriptor
-from provenance.match import Match
 from provenance.recipe import Recipe
-from provenance.verdict import Verdict, load_policy, score
+from provenance.verdict import Verdict, as_match, load_policy
 from ui.settings import Settings
 
 
@@ -74,14 +73,11 @@ def audit_journal(settings: Settings, roots: Sequence[Path], checker: Checker) -
 
 def nearest(settings: Settings, library: Library, image: Path, count: int) -> list[dict[str, Any]]:
     """The references nearest to a picture as the JSON of matches, best first."""
-    fingerprint = fingerprinter().describe([read_picture(image).image])[0]
-    policy = load_policy(settings.policy)
-    scored = [(score(found, policy), found) for found in library.search(fingerprint, count)]
-    scored.sort(key=lambda pair: (-pair[0], pair[1].reference.uri))
-    return [
-        Match(found.reference, found.similarity, points, "look-alike").to_json()
-        for points, found in scored[:count]
-    ]
+    checker = make_checker(settings, library)
+    fingerprint = checker.fingerprinter.describe([read_picture(image).image])[0]
+    found = [as_match(each, checker.policy) for each in checker.candidates(fingerprint)]
+    found.sort(key=lambda match: (-match.score, match.reference.uri))
+    return [match.to_json() for match in found[:count]]
 
 
 def hold_for_review(store: Path, png: bytes, recipe: Recipe, verdict: Verdict) -> str:
