@@ -1,8 +1,8 @@
 """Trains the starter model, stage by stage; every stage goes on where it was stopped.
 
     python -m gen.starter.train scenes --sprites ../shared/data/sprites --run RUN
-    python -m gen.starter.train flow --run RUN --steps 3000
-    python -m gen.starter.train decoder --run RUN --steps 1500
+    python -m gen.starter.train flow --run RUN --steps 3500
+    python -m gen.starter.train decoder --run RUN --steps 4000
     python -m gen.starter.train export --run RUN --out gen/starter/model
     python -m gen.starter.train sheet
 
