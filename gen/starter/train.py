@@ -140,6 +140,7 @@ def fitted_autoencoder(run: Path) -> PatchAutoencoder:
     folder = run / "vae"
     if folder.is_dir():
         kept: PatchAutoencoder = PatchAutoencoder.from_pretrained(folder)
+        kept.register_to_config(_name_or_path="")  # or this machine's path would be exported
         return kept
     torch.manual_seed(0)
     autoencoder: PatchAutoencoder = PatchAutoencoder()
