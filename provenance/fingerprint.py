@@ -67,10 +67,13 @@ class Fingerprint:
 def similarity(a: Value, b: Value) -> float:
     """0..1, 1 = same: the share of equal bits, or the cosine with its negative half cut off.
 
-    Features are compared by `local.second_look` instead.
+    Raises VersionMismatch for values of different makers, UsageError for features, which
+    `local.second_look` compares.
     """
     if a.spec != b.spec:
         raise VersionMismatch(f"{a.spec} cannot be compared with {b.spec}; fingerprint both anew")
+    if a.spec.metric == "features":
+        raise UsageError(f"{a.spec} has no similarity of its own: it needs a second look")
     if a.spec.metric == "hamming":
         return 1.0 - int(np.bitwise_count(a.vector ^ b.vector).sum()) / a.spec.dim
     return float(np.clip(a.vector @ b.vector, 0.0, 1.0))

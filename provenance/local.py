@@ -166,7 +166,8 @@ def second_look(
 ) -> Alignment | None:
     """The best alignment of a reference with a picture, upright, mirrored or as a negative.
 
-    None where fewer than four features agree. Sizes are (width, height) in pixels.
+    None where fewer than four features agree, or no plausible transform explains them. Sizes are
+    (width, height) in pixels.
     """
     best: Alignment | None = None
     mine, theirs = _frame(picture_size), _frame(reference_size)
@@ -246,8 +247,8 @@ class _Fit(NamedTuple):
 def _aligned(here: NDArray[Any], there: NDArray[Any]) -> _Fit | None:
     """The similarity or affine transform that explains most distinct places.
 
-    None where none is plausible: an unguarded fit reaches 97 places on unrelated pictures by
-    shrinking, mirroring or squeezing one of them.
+    None where none is plausible: an unguarded fit agrees with unrelated pictures by shrinking one
+    of them to a point, squeezing it to a line, or counting one place many times.
     """
     if len(here) < 4:
         return None

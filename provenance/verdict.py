@@ -196,7 +196,7 @@ def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> 
     if found := candidate.alignment:
         match = replace(
             match,
-            overlap=found.overlap,
+            overlap=1.0 if candidate.exact else found.overlap,
             region=found.region,
             reference_region=found.reference_region,
             edits=found.edits if why == "edited copy" else (),

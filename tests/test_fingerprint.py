@@ -18,9 +18,14 @@ from provenance.fingerprint import (
     similarity,
 )
 from provenance.hashes import PDQ, hash_descriptors, pdq
+from provenance.local import LocalDescriptor, unpacked
 
 Photo = Callable[[str], Image.Image]
-DESCRIPTORS: tuple[Descriptor, ...] = (*hash_descriptors(), BundledDescriptor())
+DESCRIPTORS: tuple[Descriptor, ...] = (
+    *hash_descriptors(),
+    BundledDescriptor(),
+    LocalDescriptor(),
+)
 
 
 def test_hashes_are_constant(photo: Photo) -> None:
@@ -44,6 +49,9 @@ class TestEveryDescriptor:
         if spec.metric == "hamming":
             assert row.shape == (spec.dim // 8,)
             assert row.dtype == np.uint8
+        elif spec.metric == "features":
+            assert row.dtype == np.uint8
+            assert unpacked(row).descriptors.shape == (len(row) // 132, spec.dim)
         else:
             assert row.shape == (spec.dim,)
             assert row.dtype == np.float32
@@ -60,6 +68,10 @@ class TestEveryDescriptor:
     ) -> None:
         a, b = descriptor.describe([reduced(photo("coffee.png")), reduced(photo("rocket.jpg"))])
         spec = descriptor.spec
+        if spec.metric == "features":
+            with pytest.raises(UsageError, match="second look"):
+                similarity(Value(spec, a), Value(spec, b))
+            return
         assert similarity(Value(spec, a), Value(spec, a)) == pytest.approx(1, abs=1e-4)
         assert similarity(Value(spec, a), Value(spec, b)) < 0.8
 
