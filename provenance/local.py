@@ -144,11 +144,11 @@ class Alignment:
     def similarity(self) -> float:
         """0..1, from both figures, whichever says less.
 
-        Half at 12 places, and at a tenth of the reference: unrelated pictures agree in fewer, and
+        Half at 14 places, and at 12 % of the reference: unrelated pictures agree in fewer, and
         different pictures that share a printed logo or a text share less.
         """
-        share = self.overlap / (self.overlap + 0.1)
-        return min(self.cells / (self.cells + 12), share)
+        share = self.overlap / (self.overlap + 0.12)
+        return min(self.cells / (self.cells + 14), share)
 
 
 _RATIO = 0.8  # Lowe's ratio test

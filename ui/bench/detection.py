@@ -165,7 +165,7 @@ def _wilson(count: int, of: int, z: float = 1.96) -> tuple[float, float]:
     share = count / of
     middle = share + z * z / (2 * of)
     spread = z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return (middle - spread) / (1 + z * z / of), (middle + spread) / (1 + z * z / of)
+    return max(0.0, middle - spread) / (1 + z * z / of), (middle + spread) / (1 + z * z / of)
 
 
 def _edited_fingerprint(edit: str | None, pages: Sequence[Path], file: Path) -> Fingerprint:
