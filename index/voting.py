@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from index.vectors import Ids, write_index
 from provenance.errors import CheckError, MissingError
 from provenance.fingerprint import DescriptorSpec, Vector
-from provenance.local import mirrored, unpacked
+from provenance.local import KEPT, mirrored, unpacked
 
 CODE_BOOK = Path(__file__).with_name("codebook.safetensors")
-VOTERS = 200  # features of a reference that are indexed, its strongest
+VOTERS = 200  # features of a reference that are indexed, the first
 _ASKED = 300  # features of a query that vote
 _LISTS, _PARTS, _BITS = 4096, 64, 4
 _PROBES, _NEIGHBOURS = 16, 8
@@ -125,7 +125,7 @@ def make_code_book(folder: Path, every: int = 5) -> None:
     from provenance.images import read_picture
     from provenance.local import LocalDescriptor
 
-    describe = LocalDescriptor(300).describe
+    describe = LocalDescriptor(KEPT).describe
     found = [
         unpacked(describe([reduced(read_picture(path).image)])[0]).descriptors
         for path in image_files(folder)[::every]

@@ -105,7 +105,7 @@ def kept(value: Vector) -> Vector:
 
 
 def unpacked(value: Vector, most: int = MOST) -> Features:
-    """The strongest `most` of the features that `LocalDescriptor` packed."""
+    """The first `most` of the features that `LocalDescriptor` packed."""
     rows = value.reshape(-1, _ROW)[:most]
     points = np.ascontiguousarray(rows[:, :4]).view("<u2").astype(np.float32) / np.float32(65535)
     descriptors = rows[:, 4:].astype(np.float32)

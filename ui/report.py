@@ -98,13 +98,14 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
     """A report that needs no other file: for each picture that is not clear, it and its matches."""
     ordered = sorted(rows, key=lambda row: _ORDER.index(status(row)))
     counts = Counter(map(status, rows))
+    clear = [row for row in rows if status(row) == "clear"][:_CLEAR_SHOWN]
     html = _render(
         "report.html",
         title=title,
         counts=[(name, counts[name]) for name in _ORDER if counts[name]],
         total=len(rows),
         shown=[evidence(row, index) for row in ordered if status(row) != "clear"],
-        clear=[evidence(row, index) for row in rows if status(row) == "clear"][:_CLEAR_SHOWN],
+        clear=[evidence(row, index) for row in clear],
         library=next((row["library"] for row in rows if row.get("library")), None),
         policy=next((row["policy"] for row in rows if row.get("policy")), None),
     )

@@ -246,7 +246,7 @@ def _tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
 
 
 def _reduced_precision() -> torch.autocast:
-    """bfloat16 for what it suffices for, where the processor computes it: twice as fast."""
+    """bfloat16 for what it suffices for, where the processor computes it."""
     supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast("cpu", torch.bfloat16, enabled=supported)
 
