@@ -1,16 +1,13 @@
 """Source → library: decode, fingerprint, store, in batches that are each committed whole."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
 from index.catalog import NewReference
 from index.library import Library
 from index.sources import Item, Source
-from provenance.fingerprint import Value
-from provenance.local import SPEC as LOCAL
-from provenance.local import kept
 from provenance.scan import FingerprinterFactory, Scanned, scan
 
 T = TypeVar("T")
@@ -71,9 +68,6 @@ def _missing(items: list[Item], library: Library) -> Iterator[Item]:
 def _reference(source: Source, item: Item, got: Scanned) -> NewReference | None:
     if got.fingerprint is None:
         return None
-    values = dict(got.fingerprint.values)
-    if LOCAL.name in values:
-        values[LOCAL.name] = Value(LOCAL, kept(values[LOCAL.name].vector))
     return NewReference(
         uri=item.uri,
         source=source.name,
@@ -81,7 +75,7 @@ def _reference(source: Source, item: Item, got: Scanned) -> NewReference | None:
         license=item.license,
         stamp=item.stamp,
         recipe=got.recipe,
-        fingerprint=replace(got.fingerprint, values=values),
+        fingerprint=got.fingerprint,
         thumbnail=got.thumbnail,
     )
 

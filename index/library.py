@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from index.catalog import Catalog, Generation, NewReference
 from index.vectors import FaissStore, file_sha256
 from index.voting import VotingStore
 from provenance.errors import CheckError, UsageError
-from provenance.fingerprint import DescriptorSpec, Fingerprint, Vector, similarity
+from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarity
 from provenance.hashes import PDQ
+from provenance.local import kept
 from provenance.match import Candidate, Reference
 from provenance.recipe import Recipe
 
@@ -149,7 +151,7 @@ class Library:
         """Adds or replaces references: all of the batch or none of it."""
         with self._lock:
             self._catalog.require_present()
-            self._catalog.add(batch)
+            self._catalog.add([replace(new, fingerprint=_kept(new.fingerprint)) for new in batch])
 
     def remove(self, *, uri: str | None = None, source: str | None = None) -> int:
         """Removes one reference, or all of one source; says how many."""
@@ -281,6 +283,20 @@ class Library:
         new = Generation(name, path.name, digest, self._upto, self._removals)
         for old in self._catalog.record_generation(new):
             (self.folder / "stores" / old).unlink(missing_ok=True)
+
+
+def _kept(fingerprint: Fingerprint) -> Fingerprint:
+    """What a library keeps: the picture as it is, without turns and parts; fewer features."""
+    values = {
+        name: Value(
+            value.spec,
+            kept(value.vector)
+            if value.spec.metric == "features"
+            else np.atleast_2d(value.vector)[0],
+        )
+        for name, value in fingerprint.values.items()
+    }
+    return replace(fingerprint, values=values)
 
 
 def _kind(spec: DescriptorSpec) -> type[Store]:

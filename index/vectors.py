@@ -24,8 +24,11 @@ class VectorStore(Protocol):
 
     def add(self, ids: Ids, rows: NDArray[Any]) -> None: ...
 
-    def nearest(self, row: NDArray[Any], count: int) -> Ids:
-        """Ids of the `count` nearest rows and of all that are exactly as near as the last."""
+    def nearest(self, asked: NDArray[Any], count: int) -> Ids:
+        """Ids of the `count` rows nearest to any of those asked, and of all as near as the last.
+
+        `asked` is one row, or several: (K, dim / 8) or (K, dim).
+        """
 
 
 class PlainStore:
@@ -44,17 +47,21 @@ class PlainStore:
         self._ids = np.concatenate([self._ids, ids])
         self._rows = np.concatenate([self._rows, rows])
 
-    def nearest(self, row: NDArray[Any], count: int) -> Ids:
+    def nearest(self, asked: NDArray[Any], count: int) -> Ids:
         if not len(self._ids):
             return self._ids
-        if self._hamming:
-            far = np.bitwise_count(self._rows ^ row).sum(axis=1).astype(np.float64)
-        else:
-            far = 1.0 - self._rows.astype(np.float64) @ row
+        far = np.min([self._distances(row) for row in np.atleast_2d(asked)], axis=0)
         limit = np.partition(far, min(count, len(far)) - 1)[min(count, len(far)) - 1]
         chosen = np.flatnonzero(far <= limit)
         order: Ids = self._ids[chosen[np.argsort(far[chosen], kind="stable")]]
         return order
+
+    def _distances(self, row: NDArray[Any]) -> NDArray[np.float64]:
+        if self._hamming:
+            far: NDArray[np.float64] = np.bitwise_count(self._rows ^ row).sum(axis=1) * 1.0
+        else:
+            far = 1.0 - self._rows.astype(np.float64) @ row
+        return far
 
 
 class FaissStore:
@@ -79,17 +86,17 @@ class FaissStore:
         if len(ids):
             self._index.add_with_ids(np.ascontiguousarray(rows), ids)
 
-    def nearest(self, row: NDArray[Any], count: int) -> Ids:
+    def nearest(self, asked: NDArray[Any], count: int) -> Ids:
         if not len(self):
             return np.zeros(0, np.int64)
-        query = np.ascontiguousarray(row[None])
-        far, ids = self._index.search(query, min(count, len(self)))
+        rows = np.ascontiguousarray(np.atleast_2d(asked))
+        far, ids = self._index.search(rows, min(count, len(self)))
+        best = _ranked(far if self._hamming else -far, ids)
         if not self._hamming or len(self) <= count:
-            found: Ids = ids[0]
-            return found
-        _, distances, ties = self._index.range_search(query, int(far[0, -1]) + 1)
-        tied: Ids = ties[np.argsort(distances, kind="stable")]
-        return tied
+            return best[:count]
+        limit = int(far[ids == best[count - 1]].min())
+        _, distances, ties = self._index.range_search(rows, limit + 1)
+        return _ranked(distances, ties)
 
     def write(self, path: Path) -> str:
         """Writes aside, flushes to disk, renames; returns the file's SHA-256."""
@@ -102,6 +109,14 @@ class FaissStore:
 
         read = faiss.read_index_binary if spec.metric == "hamming" else faiss.read_index
         return cls(spec, read(str(path)))
+
+
+def _ranked(far: NDArray[Any], ids: Ids) -> Ids:
+    """Every id once, by the least of its distances."""
+    ordered = ids.ravel()[np.argsort(far.ravel(), kind="stable")]
+    _, first = np.unique(ordered, return_index=True)
+    found: Ids = ordered[np.sort(first)]
+    return found
 
 
 def write_index(index: Any, path: Path, *, binary: bool = False) -> str:

@@ -16,7 +16,10 @@ from provenance.errors import UsageError, VersionMismatch
 
 Vector = NDArray[Any]
 """One descriptor's value: uint8 (bits / 8,) when its metric is hamming, float32 unit row (dim,)
-when it is cosine; any number of packed features as uint8 when it is features."""
+when it is cosine; any number of packed features as uint8 when it is features.
+
+A picture that is asked about may have several rows, (K, bits / 8) or (K, dim): the picture as it is
+first, then its turns or its parts. The nearest of them counts, and a library keeps the first."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,10 @@ def similarity(a: Value, b: Value) -> float:
         raise VersionMismatch(f"{a.spec} cannot be compared with {b.spec}; fingerprint both anew")
     if a.spec.metric == "features":
         raise UsageError(f"{a.spec} has no similarity of its own: it needs a second look")
+    mine, theirs = np.atleast_2d(a.vector)[:, None], np.atleast_2d(b.vector)[None]
     if a.spec.metric == "hamming":
-        return 1.0 - int(np.bitwise_count(a.vector ^ b.vector).sum()) / a.spec.dim
-    return float(np.clip(a.vector @ b.vector, 0.0, 1.0))
+        return 1.0 - int(np.bitwise_count(mine ^ theirs).sum(axis=-1).min()) / a.spec.dim
+    return float(np.clip((mine * theirs).sum(axis=-1).max(), 0.0, 1.0))
 
 
 class Fingerprinter:

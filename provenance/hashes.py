@@ -56,13 +56,14 @@ _SMALLEST = 5  # pixels a side under which PDQ's filters have nothing to work on
 
 
 def pdq(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
-    """Meta's PDQ hash, (32,) uint8, and its quality: 0..100, how much gradient the picture has.
+    """Meta's PDQ hashes and its quality: 0..100, how much gradient the picture has.
 
-    Meta discards hashes of a quality under 50.
+    (8, 32) uint8: of the picture as it is, then of its turns by right angles and its mirror images,
+    which come from the same transform of the picture. Meta discards hashes of a quality under 50.
     """
     import pdqhash
 
     if min(image.size) < _SMALLEST:
-        return np.zeros(32, np.uint8), 0.0
-    bits, quality = pdqhash.compute(np.asarray(image))
-    return np.packbits(bits.astype(np.bool_)), float(quality)
+        return np.zeros((8, 32), np.uint8), 0.0
+    bits, quality = pdqhash.compute_dihedral(np.asarray(image))
+    return np.packbits(np.array(bits, np.bool_), axis=1), float(quality)

@@ -141,6 +141,11 @@ class Alignment:
     edits: tuple[str, ...] = ()
 
     @property
+    def turned(self) -> bool:
+        """Whether the reference was mirrored or rotated."""
+        return any(word.startswith(("mirrored", "rotated")) for word in self.edits)
+
+    @property
     def similarity(self) -> float:
         """0..1, from both figures, whichever says less.
 

@@ -31,7 +31,10 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
 def test_hashes_are_constant(photo: Photo) -> None:
     """An upgrade of Pillow, imagehash or pdqhash that moves a hash must turn this red."""
     fingerprint = Fingerprinter(hash_descriptors()).describe([photo("chelsea.png")])[0]
-    found = {name: value.vector.tobytes().hex() for name, value in fingerprint.values.items()}
+    found = {
+        name: np.atleast_2d(value.vector)[0].tobytes().hex()
+        for name, value in fingerprint.values.items()
+    }
     assert found == GOLDEN
     assert fingerprint.detail == 100
     assert fingerprint.content == content_hash(photo("chelsea.png"))
@@ -53,9 +56,10 @@ class TestEveryDescriptor:
             assert row.dtype == np.uint8
             assert unpacked(row).descriptors.shape == (len(row) // 132, spec.dim)
         else:
-            assert row.shape == (spec.dim,)
+            rows = np.atleast_2d(row)
+            assert rows.shape[1:] == (spec.dim,)
             assert row.dtype == np.float32
-            assert np.linalg.norm(row) == pytest.approx(1, abs=1e-4)
+            assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-4)
 
     def test_alone_and_in_a_batch_are_the_same(self, descriptor: Descriptor, photo: Photo) -> None:
         images = [reduced(photo(n)) for n in ("coffee.png", "rocket.jpg", "chelsea.png")]
@@ -94,6 +98,18 @@ class TestEveryDescriptor:
 def test_flat_pictures_have_no_detail() -> None:
     assert pdq(Image.new("RGB", (200, 200), "teal"))[1] == 0
     assert pdq(Image.new("RGB", (1, 1)))[1] == 0
+
+
+@pytest.mark.parametrize("turn", list(Image.Transpose), ids=lambda turn: turn.name)
+def test_one_of_eight_hashes_is_that_of_the_turned_picture(
+    photo: Photo, turn: Image.Transpose
+) -> None:
+    describe = Fingerprinter().describe
+    asked, held = describe([photo("chelsea.png").transpose(turn), photo("chelsea.png")])
+    whole = Value(PDQ, held.values[PDQ.name].vector[0])
+    upright = Value(PDQ, asked.values[PDQ.name].vector[0])
+    assert similarity(asked.values[PDQ.name], whole) > 0.9
+    assert similarity(upright, whole) < 0.7
 
 
 def test_two_descriptors_of_one_name_are_refused() -> None:

@@ -38,6 +38,18 @@ class TestEveryKind:
                 expected = set(plain.nearest(query, count).tolist())
                 assert set(faiss.nearest(query, count).tolist()) == expected
 
+    def test_several_rows_find_what_is_nearest_to_any_of_them(self, spec: DescriptorSpec) -> None:
+        body, ids = rows(spec, 500), np.arange(1000, 1500)
+        plain, faiss = PlainStore(spec), FaissStore(spec)
+        for store in (plain, faiss):
+            store.add(ids, body)
+        asked = np.concatenate([rows(spec, 7, seed=1), body[17:18]])
+        assert plain.nearest(asked, 5)[0] == faiss.nearest(asked, 5)[0] == 1017
+        for count in (1, 10, 600):
+            expected = set(plain.nearest(asked, count).tolist())
+            assert len(expected) >= min(count, 500)
+            assert set(faiss.nearest(asked, count).tolist()) == expected
+
     def test_the_nearest_comes_first(self, spec: DescriptorSpec) -> None:
         body = rows(spec, 50)
         for store in (PlainStore(spec), FaissStore(spec)):

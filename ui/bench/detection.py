@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from index.ingest import ingest
 from index.sources import FolderSource, image_files
 from provenance.check import Checker
-from provenance.fingerprint import Fingerprint, Fingerprinter
+from provenance.fingerprint import Fingerprint, Fingerprinter, Value
 from provenance.images import read_picture
 from provenance.match import Candidate
 from provenance.verdict import Decision
@@ -86,8 +86,19 @@ def _judged(
     for file, fingerprint in zip(files, pool.map(work, files, chunksize=8), strict=True):
         verdict = checker.judge(fingerprint)
         matches = [(match.reference.uri, match.score) for match in verdict.matches]
-        candidates = checker.index.search(fingerprint, 1)
+        candidates = checker.index.search(_upright(fingerprint), 1)
         yield file.resolve().as_uri(), verdict.decision, matches, candidates
+
+
+def _upright(fingerprint: Fingerprint) -> Fingerprint:
+    """The fingerprint with each hash of the picture as it is, as other programs have it."""
+    values = {
+        name: Value(value.spec, np.atleast_2d(value.vector)[0])
+        if value.spec.metric == "hamming"
+        else value
+        for name, value in fingerprint.values.items()
+    }
+    return replace(fingerprint, values=values)
 
 
 def _report(
