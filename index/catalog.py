@@ -198,6 +198,33 @@ class Catalog:
                 yield ids, values if spec.metric == "features" else np.stack(values)
             after = rows[-1][0] if len(rows) == _ROWS_AT_ONCE else upto
 
+    def calibration(self) -> str | None:
+        rows = self._all("SELECT value FROM meta WHERE key = 'calibration'")
+        return str(rows[0][0]) if rows else None
+
+    def keep_calibration(self, calibration: str) -> None:
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('calibration', ?)", (calibration,)
+            )
+
+    def pictures(self) -> list[int]:
+        return [row[0] for row in self._all("SELECT id FROM picture ORDER BY id")]
+
+    def fingerprint(self, picture: int) -> Fingerprint | None:
+        """A picture's fingerprint as it is kept, if the picture is still there."""
+        rows = self._all(
+            "SELECT content, p.width, p.height, p.detail, name, version, metric, dim, value "
+            "FROM picture p JOIN vector ON picture_id = p.id "
+            "JOIN descriptor d ON d.id = descriptor_id WHERE p.id = ?",
+            picture,
+        )
+        if not rows:
+            return None
+        values = {row["name"]: _value(row) for row in rows}
+        content, width, height, detail = rows[0][:4]
+        return Fingerprint(content, width, height, detail, values)
+
     def last_picture(self) -> int:
         return int(self._one("SELECT coalesce(max(id), 0) FROM picture"))
 
@@ -210,9 +237,7 @@ class Catalog:
             "WHERE metric != 'features' AND picture_id IN (SELECT value FROM json_each(?))",
             json.dumps(pictures),
         ):
-            spec = DescriptorSpec(row["name"], row["version"], row["metric"], row["dim"])
-            vector = np.frombuffer(row["value"], _number(spec))
-            found.setdefault(row["picture_id"], {})[spec.name] = Value(spec, vector)
+            found.setdefault(row["picture_id"], {})[row["name"]] = _value(row)
         return found
 
     def shown_by(self, pictures: Sequence[int], limit: int) -> dict[int, list[Reference]]:
@@ -368,6 +393,11 @@ _ROWS_AT_ONCE = 4096  # bounds what is in memory while an index is built
 
 def _number(spec: DescriptorSpec) -> type[np.generic]:
     return np.float32 if spec.metric == "cosine" else np.uint8
+
+
+def _value(row: sqlite3.Row) -> Value:
+    spec = DescriptorSpec(row["name"], row["version"], row["metric"], row["dim"])
+    return Value(spec, np.frombuffer(row["value"], _number(spec)))
 
 
 def _as_reference(row: sqlite3.Row) -> Reference:

@@ -4,7 +4,9 @@ On disk: `catalog.sqlite` (the truth) and `stores/NAME-N.faiss` (caches, rebuilt
 """
 
 import fcntl
+import json
 import os
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ import numpy as np
 from index.catalog import Catalog, Generation, NewReference
 from index.vectors import FaissStore, file_sha256
 from index.voting import VotingStore
+from provenance.chance import Calibration
 from provenance.errors import CheckError, UsageError
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarity
 from provenance.hashes import PDQ
@@ -94,6 +97,7 @@ class Library:
                 **self._catalog.counts(),
                 "sources": self._catalog.sources(),
                 "descriptors": [str(spec) for spec in self.specs],
+                "calibrated": _calibrated(self.calibration, len(self)),
                 "bytes": sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()),
             }
 
@@ -122,6 +126,28 @@ class Library:
                 elif row.dtype == np.float32:
                     promising.update(found[:_LIKE])
             return self._candidates(sorted(pictures | promising), fingerprint, exact, promising)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How close unrelated references come; None before `keep_calibration`."""
+        with self._lock:
+            held = self._catalog.calibration()
+        return Calibration.from_json(json.loads(held)) if held else None
+
+    def keep_calibration(self, calibration: Calibration) -> None:
+        with self.writing(), self._lock:
+            self._catalog.keep_calibration(json.dumps(calibration.to_json()))
+
+    def sample(self, count: int, seed: int) -> Iterator[tuple[Reference, Fingerprint]]:
+        """At most `count` of the library's pictures, drawn at random, as the library keeps them."""
+        with self._lock:
+            pictures = self._catalog.pictures()
+        for picture in random.Random(seed).sample(pictures, min(count, len(pictures))):
+            with self._lock:
+                fingerprint = self._catalog.fingerprint(picture)
+                shown = self._catalog.shown_by([picture], 1)
+            if fingerprint and shown:
+                yield shown[picture][0], fingerprint
 
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
         with self._lock:
@@ -283,6 +309,16 @@ class Library:
         new = Generation(name, path.name, digest, self._upto, self._removals)
         for old in self._catalog.record_generation(new):
             (self.folder / "stores" / old).unlink(missing_ok=True)
+
+
+def _calibrated(calibration: Calibration | None, references: int) -> str:
+    if calibration is None:
+        return "no: firsthand index calibrate"
+    stale = calibration.stale(references)
+    return (
+        f"at {calibration.references:,} references (version {calibration.version}), by "
+        f"{calibration.pictures:,} pictures" + (", stale: firsthand index calibrate" * stale)
+    )
 
 
 def _kept(fingerprint: Fingerprint) -> Fingerprint:

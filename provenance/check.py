@@ -37,7 +37,15 @@ class Checker:
                     f"the library holds {held[name]}, this program makes {made[name]}: "
                     "index the sources anew"
                 )
-        self.fingerprinter, self.index, self.policy = fingerprinter, index, policy
+        self.fingerprinter, self.index, self._policy = fingerprinter, index, policy
+
+    @property
+    def policy(self) -> Policy:
+        """What decides: the policy as given, or as the library's calibration makes it."""
+        calibration = self.index.calibration
+        if calibration is None or not len(self.index):
+            return self._policy
+        return self._policy.calibrated(calibration, len(self.index))
 
     def check(self, picture: Picture, recipe: Recipe | None = None) -> Verdict:
         """The verdict on one picture; `recipe`, if known, is looked up too."""
@@ -47,25 +55,29 @@ class Checker:
         self, fingerprint: Fingerprint, frames: int = 1, recipe: Recipe | None = None
     ) -> Verdict:
         """The verdict on a picture whose fingerprint is at hand."""
+        policy = self.policy
         seen = Observation(
             detail=fingerprint.detail,
-            candidates=self.candidates(fingerprint),
+            candidates=self._candidates(fingerprint, policy),
             library_version=self.index.version,
             references=len(self.index),
             same_recipe=self.index.find_recipe(recipe) if recipe else (),
             frames=frames,
         )
-        return decide(seen, self.policy)
+        return decide(seen, policy)
 
     def candidates(self, fingerprint: Fingerprint) -> list[Candidate]:
         """What the search returns, and what the second look found of those that are worth it."""
+        return self._candidates(fingerprint, self.policy)
+
+    def _candidates(self, fingerprint: Fingerprint, policy: Policy) -> list[Candidate]:
         candidates = self.index.search(fingerprint, CANDIDATES)
         value = fingerprint.values.get(LOCAL.name)
-        if value is None or LOCAL.name not in self.policy.thresholds:
+        if value is None or LOCAL.name not in policy.thresholds:
             return candidates
         mine = unpacked(value.vector)
         size = fingerprint.width, fingerprint.height
-        chosen = {c.reference.id for c in worth_a_look(candidates, self.policy)}
+        chosen = {c.reference.id for c in worth_a_look(candidates, policy)}
         return [
             self._look(mine, size, candidate) if candidate.reference.id in chosen else candidate
             for candidate in candidates

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from provenance.chance import Calibration
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Vector
 from provenance.local import Alignment, Polygon
 from provenance.recipe import Recipe
@@ -50,8 +51,9 @@ class Match:
 
     `score` (0..1) is comparable between pictures and ranks them. `overlap` (0..1) is the share of
     the reference that was found, `region` where in the picture, `reference_region` where in the
-    reference, in pixels of each. They and `chance` are None until something has measured them;
-    `edits` are words for what was done to the reference.
+    reference, in pixels of each. `chance` is the number of unrelated references expected to come
+    this close in a library of this size (as BLAST's E-value). They are None until something has
+    measured them; `edits` are words for what was done to the reference.
     """
 
     reference: Reference
@@ -89,6 +91,10 @@ class Index(Protocol):
 
     @property
     def specs(self) -> tuple[DescriptorSpec, ...]: ...
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How close unrelated references come, if that has been measured."""
 
     def __len__(self) -> int: ...
 

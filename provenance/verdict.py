@@ -2,11 +2,12 @@
 
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from provenance.chance import Calibration, Tail
 from provenance.errors import UsageError
 from provenance.local import SPEC as LOCAL
 from provenance.match import Candidate, Match, Reference, Why
@@ -27,7 +28,19 @@ class Decision(IntEnum):
 
 @dataclass(frozen=True)
 class Threshold:
-    """Similarities of one descriptor (0..1, 1 = same) from which a picture is not clear."""
+    """Similarities of one descriptor (0..1, 1 = same) from which a picture is not clear.
+
+    `weight` says how much of the policy's rates of false alarms falls to this descriptor.
+    """
+
+    review: float
+    block: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """False alarms that are put up with, as shares (0..1) of unrelated pictures."""
 
     review: float
     block: float
@@ -35,16 +48,31 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Policy:
-    """What counts as too close. `min_detail` is on PDQ's quality scale, 0..100."""
+    """What counts as too close. `min_detail` is on PDQ's quality scale, 0..100.
+
+    `rates` apply over a library that has been calibrated; `tails` are then what was measured, for
+    a library of the present size.
+    """
 
     name: str
     min_detail: float
     thresholds: Mapping[str, Threshold]
+    rates: Rates | None = None
+    tails: Mapping[str, Tail] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.thresholds:
             raise UsageError(f"policy {self.name!r} is empty: it would call every picture clear")
+        if self.rates and not 0 < self.rates.block <= self.rates.review < 1:
+            raise UsageError(
+                f"policy {self.name!r}: rates need 0 < block <= review < 1, "
+                f"got review {self.rates.review}, block {self.rates.block}"
+            )
         for name, limit in self.thresholds.items():
+            if not limit.weight > 0:
+                raise UsageError(
+                    f"policy {self.name!r}: {name} needs a weight over 0, got {limit.weight}"
+                )
             if not 0 < limit.review <= limit.block <= 1:
                 raise UsageError(
                     f"policy {self.name!r}: {name} needs 0 < review <= block <= 1, "
@@ -54,7 +82,36 @@ class Policy:
     def only(self, names: Collection[str]) -> "Policy":
         """The same policy by these descriptors alone; its name says so."""
         kept = {name: limit for name, limit in self.thresholds.items() if name in names}
-        return Policy(f"{self.name}, {' '.join(kept)} only", self.min_detail, kept)
+        return replace(self, name=f"{self.name}, {' '.join(kept)} only", thresholds=kept)
+
+    def calibrated(self, calibration: Calibration, references: int) -> "Policy":
+        """The same policy for a library of so many references, of which unrelated ones are known.
+
+        Each threshold is raised, where it has to be, to the similarity that unrelated references
+        reach at this policy's rates. None is lowered: what it takes to be a copy stays.
+        """
+        tails = calibration.at(references)
+        tails = {name: tail for name, tail in tails.items() if name in self.thresholds}
+        limits = dict(self.thresholds)
+        if self.rates:
+            for name, tail in tails.items():
+                limit, share = limits[name], self._share(name)
+                review = max(limit.review, tail.similarity(self.rates.review * share))
+                block = max(limit.block, tail.similarity(self.rates.block * share))
+                limits[name] = replace(limit, review=review, block=block)
+        stale = " (stale)" if calibration.stale(references) else ""
+        name = f"{self.name}, calibrated at {calibration.references:,} references{stale}"
+        return replace(self, name=name, thresholds=limits, tails=tails)
+
+    def chance(self, similarity: Mapping[str, float]) -> float | None:
+        """Unrelated references expected to come this close; None where nothing was measured."""
+        shared = self.tails.keys() & similarity.keys()
+        each = [self.tails[n].chance(similarity[n]) / self._share(n) for n in shared]
+        return min(each, default=None)
+
+    def _share(self, name: str) -> float:
+        """The share (0..1) of false alarms that may come from one descriptor."""
+        return self.thresholds[name].weight / sum(t.weight for t in self.thresholds.values())
 
 
 def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
@@ -65,19 +122,21 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         raise UsageError(f"policy {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"policy {path}: not TOML: {error}") from None
-    unknown = set(data) - {"name", "min_detail", "thresholds"}
+    unknown = set(data) - {"name", "min_detail", "rates", "thresholds"}
     if unknown:
         raise UsageError(f"policy {path}: unknown setting {', '.join(sorted(unknown))}")
     try:
         limits = {
-            name: Threshold(float(limit["review"]), float(limit["block"]))
+            name: Threshold(**{key: float(value) for key, value in limit.items()})
             for name, limit in data["thresholds"].items()
         }
-        return Policy(str(data["name"]), float(data["min_detail"]), limits)
+        rates = data.get("rates")
+        rates = Rates(float(rates["review"]), float(rates["block"])) if rates else None
+        return Policy(str(data["name"]), float(data["min_detail"]), limits, rates)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"policy {path}: {error!r}; a policy has name, min_detail and "
-            "[thresholds.DESCRIPTOR] with review and block"
+            "[thresholds.DESCRIPTOR] with review and block, perhaps [rates] with review and block"
         ) from None
 
 
@@ -192,7 +251,8 @@ def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> 
     points = score(candidate, policy)
     why = _why(candidate, policy, recipe_too)
     points = max(points, REVIEW_SCORE) if recipe_too else points
-    match = Match(candidate.reference, candidate.similarity, points, why)
+    chance = 0.0 if candidate.exact else policy.chance(candidate.similarity)
+    match = Match(candidate.reference, candidate.similarity, points, why, chance=chance)
     if found := candidate.alignment:
         match = replace(
             match,

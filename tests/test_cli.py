@@ -16,7 +16,7 @@ FIRSTHAND = [sys.executable, "-c", "from ui.cli import main; main()"]
 COMMANDS = [
     ["generate"], ["batch"], ["audit"], ["check"], ["models"], ["serve"], ["demo"],
     ["index", "add"], ["index", "info"], ["index", "search"], ["index", "remove"],
-    ["index", "verify"],
+    ["index", "calibrate"], ["index", "verify"],
 ]  # fmt: skip
 
 
@@ -159,6 +159,10 @@ def test_index_search_info_remove_verify(indexed: Path) -> None:
     assert (rows[0]["title"], rows[0]["score"]) == ("coffee.png", 1)
     assert "references   5" in firsthand("index", "info").stdout
     assert firsthand("index", "verify").stdout == "the library is sound\n"
+    assert "calibrated   no: firsthand index calibrate" in firsthand("index", "info").stdout
+    few = firsthand("index", "calibrate", "--report", "calibration.html")
+    assert few.returncode == 2
+    assert "at least 200 pictures with enough detail, there are 5" in few.stderr
     again = firsthand("index", "add", indexed)
     assert "0 added, 5 already there" in again.stdout
     gone = firsthand("index", "remove", indexed / "coffee.png")

@@ -21,6 +21,7 @@ HEAVY = {
     "pdqhash": {"provenance/hashes.py"},
     "cv2": {"provenance/local.py"},
     "gradio": {"ui/app.py"},
+    "matplotlib": {"ui/calibration.py"},
     "typer": {
         f"ui/cli/{name}.py" for name in ("__init__", "checking", "library", "options", "painting")
     },

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,6 +15,9 @@ from rich.text import Text
 from provenance.files import write_whole
 from provenance.match import Index
 from ui.evidence import Row, evidence, status
+
+if TYPE_CHECKING:
+    from ui.calibration import Outcome
 
 _STYLE = {"clear": "green", "review": "yellow", "block": "red", "unreadable": "magenta"}
 _CLEAR_SHOWN = 200
@@ -108,6 +111,22 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
         clear=[evidence(row, index) for row in clear],
         library=next((row["library"] for row in rows if row.get("library")), None),
         policy=next((row["policy"] for row in rows if row.get("policy")), None),
+    )
+    write_whole(path, html.encode())
+
+
+def write_calibration(outcome: "Outcome", path: Path) -> None:
+    """What `index calibrate` measured, with its plot, in one HTML file."""
+    from ui.calibration import plot_uri
+
+    html = _render(
+        "calibration.html",
+        title="Calibration",
+        calibration=outcome.measured.calibration,
+        policy=outcome.policy,
+        plot=plot_uri(outcome),
+        rows=outcome.rows(),
+        related=outcome.related(),
     )
     write_whole(path, html.encode())
 

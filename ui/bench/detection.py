@@ -16,6 +16,7 @@ import numpy as np
 
 from index.ingest import ingest
 from index.sources import FolderSource, image_files
+from provenance.chance import interval
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprint, Fingerprinter, Value
 from provenance.images import read_picture
@@ -124,7 +125,7 @@ def _report(
         scored += [(score, False) for _, score in matches]
     for name, least in (("review or block", Decision.REVIEW), ("block", Decision.BLOCK)):
         wrong = sum(decision >= least for _, decision, _, _ in outcomes)
-        low, high = _wilson(wrong, len(outcomes))
+        low, high = interval(wrong, len(outcomes))
         print(f"\nunrelated, {name}: {wrong} of {len(outcomes)} ({low:.2%} to {high:.2%})", end="")
     for name, matches_alone in _ALONE.items():
         wrong = sum(any(matches_alone(c) >= 0 for c in found) for *_, found in outcomes)
@@ -169,14 +170,6 @@ def _print_precision(scored: list[tuple[float, bool]], right: int) -> None:
     hits = np.array([hit for _, hit in scored], np.float64)
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     print(f"µAP over both tiers and the unrelated: {(precision * hits).sum() / right:.4f}")
-
-
-def _wilson(count: int, of: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927)."""
-    share = count / of
-    middle = share + z * z / (2 * of)
-    spread = z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return max(0.0, middle - spread) / (1 + z * z / of), (middle + spread) / (1 + z * z / of)
 
 
 def _edited_fingerprint(edit: str | None, pages: Sequence[Path], file: Path) -> Fingerprint:

@@ -28,6 +28,7 @@ _INDEX_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (library.info, "index info --library known.lib"),
     (library.search, "index search picture.png -k 5"),
     (library.remove, "index remove --source gallery"),
+    (library.calibrate, "index calibrate --unrelated others/ --report calibration.html"),
     (library.verify, "index verify"),
 )
 

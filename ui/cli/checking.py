@@ -1,12 +1,10 @@
 """The commands that check what is there already: audit, check."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from provenance.errors import UsageError
 from ui.cli.options import (
     Home,
     Json,
@@ -15,6 +13,7 @@ from ui.cli.options import (
     Report,
     Workers,
     exit_code,
+    image_files_of,
     say,
     write_json,
 )
@@ -40,7 +39,7 @@ def audit(
     from ui.wiring import audit_journal, factory, make_checker, open_library
 
     settings = load_settings(home=home, library=library, policy=policy, workers=workers)
-    files = _image_files(paths)
+    files = image_files_of(paths)
     rows: list[dict[str, Any]] = []
     with open_library(settings) as opened, report.progress() as bar:
         checker = make_checker(settings, opened, fast=fast)
@@ -86,17 +85,3 @@ def check(
                 report.output().print(report.details(row))
     write_json(rows, json_to)
     raise typer.Exit(exit_code(rows))
-
-
-def _image_files(paths: Iterable[Path]) -> list[Path]:
-    from index.sources import image_files
-
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files += image_files(path)
-        elif path.exists():
-            files.append(path)
-        else:
-            raise UsageError(f"no such file or folder: {path}")
-    return list(dict.fromkeys(files))

@@ -1,4 +1,4 @@
-"""The commands of the library: index add, info, search, remove, verify."""
+"""The commands of the library: index add, info, search, remove, calibrate, verify."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,9 @@ from ui.cli.options import (
     Json,
     LibraryDir,
     PolicyFile,
+    Report,
     Workers,
+    image_files_of,
     say,
     write_json,
 )
@@ -123,6 +125,49 @@ def remove(
         say(f"{removed} removed, {len(opened):,} references left")
     if unknown:
         raise UsageError(f"not in the library: {', '.join(unknown)}")
+
+
+def calibrate(
+    unrelated: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of pictures that are not of the library, nor made from it."),
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Pictures of the library itself to ask about.")
+    ] = 1000,
+    report_to: Report = None,
+    workers: Workers = None,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
+    home: Home = None,
+) -> None:
+    """Measure how close unrelated pictures come, so that the policy's rates hold here."""
+    from ui import calibration, report
+    from ui.settings import load_settings
+    from ui.wiring import factory, make_checker, open_library
+
+    settings = load_settings(home=home, library=library, policy=policy, workers=workers)
+    files = image_files_of(unrelated or [])
+    with open_library(settings) as opened, report.progress() as bar:
+        task = bar.add_task("asking", total=None)
+        outcome = calibration.run(
+            opened,
+            make_checker(settings, opened),
+            factory(),
+            files,
+            count=pictures,
+            workers=settings.workers,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+        if report_to:
+            report.write_calibration(outcome, report_to)
+    for row in outcome.rows():
+        print(calibration.line(row))
+    held = outcome.measured.calibration
+    say(
+        f"calibrated at {held.references:,} references by {held.pictures:,} pictures; "
+        f"{held.related:,} of them resemble a reference, which was set aside"
+    )
 
 
 def verify(library: LibraryDir = None, home: Home = None) -> None:

@@ -24,6 +24,22 @@ Retries = Annotated[
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes to read pictures with.")]
 
 
+def image_files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files that are named, and every image under the folders that are named."""
+    from index.sources import image_files
+    from provenance.errors import UsageError
+
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += image_files(path)
+        elif path.exists():
+            files.append(path)
+        else:
+            raise UsageError(f"no such file or folder: {path}")
+    return list(dict.fromkeys(files))
+
+
 def write_json(rows: Sequence[dict[str, Any]], target: str | None) -> None:
     from provenance.files import write_whole
 
