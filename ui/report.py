@@ -63,7 +63,10 @@ def details(row: Row) -> Text:
     text = line(row)
     for match in row["matches"][:5]:
         closeness = "  ".join(f"{name} {value:.3f}" for name, value in match["similarity"].items())
-        text.append(f"\n    {match['score']:.3f} {match['why']}: {match['uri']}  {closeness}")
+        chance = "" if match["chance"] is None else f"  chance {match['chance']:.1g}"
+        text.append(
+            f"\n    {match['score']:.3f} {match['why']}: {match['uri']}  {closeness}{chance}"
+        )
     if row["library"]:
         held = row["library"]
         text.append(f"\n    policy {row['policy']}, {held['references']:,} references", "dim")
