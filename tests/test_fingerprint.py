@@ -1,12 +1,15 @@
 """Hashes and fingerprints: pinned values, the same alone and in a batch, never across versions."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from index.sources import image_files
 from provenance.embed.bundled import BundledDescriptor
 from provenance.errors import MissingError, UsageError, VersionMismatch
 from provenance.fingerprint import (
@@ -18,6 +21,7 @@ from provenance.fingerprint import (
     similarity,
 )
 from provenance.hashes import PDQ, hash_descriptors, pdq
+from provenance.images import read_picture
 from provenance.local import LocalDescriptor, unpacked
 
 Photo = Callable[[str], Image.Image]
@@ -112,6 +116,37 @@ def test_one_of_eight_hashes_is_that_of_the_turned_picture(
     assert similarity(upright, whole) < 0.7
 
 
+PDQ_FILES = Path(__file__).parent.parent.parent / "shared" / "data" / "pdq"
+
+
+@pytest.mark.skipif(not PDQ_FILES.is_dir(), reason="Meta's test pictures are not here")
+class TestPdqConformance:
+    """Against the hashes that Meta publishes for pictures of its own (facebook/ThreatExchange)."""
+
+    def test_pictures_that_need_no_reduction_have_the_published_hashes(self) -> None:
+        """Of the pixels as Meta's program decodes them.
+
+        It drops transparency and clips 16-bit grey, where ours shows what a viewer shows.
+        """
+        listed = json.loads((PDQ_FILES / "manifest.json").read_text("utf-8"))["files"]
+        compared = 0
+        for file in listed:
+            for expected in file["expected"].values():
+                if not isinstance(expected, str):
+                    continue
+                image = Image.open(PDQ_FILES / file["file"]).convert("RGB")
+                assert max(image.size) <= 512
+                assert pdq(reduced(image))[0][0].tobytes().hex() == expected, file["file"]
+                compared += 1
+        assert compared >= 7
+
+    def test_a_picture_has_one_hash_in_every_mode(self) -> None:
+        modes = [read_picture(f).image for f in image_files(PDQ_FILES / "misc-images" / "modes")]
+        first, *others = [pdq(reduced(image))[0][0] for image in modes]
+        assert len(others) >= 8
+        assert max(int(np.bitwise_count(first ^ other).sum()) for other in others) <= 10
+
+
 def test_two_descriptors_of_one_name_are_refused() -> None:
     first = hash_descriptors()[0]
     with pytest.raises(UsageError, match="different names"):
@@ -122,10 +157,8 @@ def test_pdq_is_always_there() -> None:
     assert Fingerprinter().specs == (PDQ,)
 
 
-def test_missing_weights_are_named(tmp_path: object) -> None:
-    from pathlib import Path
-
-    gone = Path(str(tmp_path)) / "weights.safetensors"
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    gone = tmp_path / "weights.safetensors"
     with pytest.raises(MissingError, match=r"weights\.safetensors cannot be loaded"):
         BundledDescriptor(gone).describe([Image.new("RGB", (64, 64))])
     gone.write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")

@@ -25,11 +25,24 @@ def main() -> None:
     )
     parser.add_argument("--every", type=int, default=4, help="edit every N-th known picture")
     parser.add_argument("--strangers", type=int, default=1000, help="unrelated pictures at most")
+    parser.add_argument("--side", type=int, default=384, help="pixels of a reference, at most")
+    parser.add_argument(
+        "--distractors", type=int, default=0, help="further references, made of unrelated pictures"
+    )
     args = parser.parse_args()
     if args.what == "speed":
         speed.measure()
     else:
-        detection.measure(args.images, args.unrelated, args.every, args.strangers)
+        detection.measure(
+            detection.plan(
+                args.images,
+                args.unrelated,
+                args.every,
+                args.strangers,
+                args.side,
+                args.distractors,
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -15,27 +15,62 @@ from pathlib import Path
 import numpy as np
 
 from index.ingest import ingest
+from index.library import Library
 from index.sources import FolderSource, image_files
 from provenance.chance import interval
 from provenance.check import Checker
+from provenance.errors import UsageError
 from provenance.fingerprint import Fingerprint, Fingerprinter, Value
 from provenance.images import read_picture
-from provenance.match import Candidate
-from provenance.verdict import Decision
+from provenance.verdict import REVIEW_SCORE, Decision
+from ui import calibration
 from ui.bench.edits import ALL_EDITS, EDITS, HARD_EDITS
 from ui.demo import GALLERY
 from ui.settings import load_settings
 from ui.wiring import factory, make_checker, make_library
 
 _QUERY_SIDE = 512  # pixels: the longest side of a picture before it is edited
-_BACKGROUNDS = 200  # unrelated pictures to paste on; they are not counted as unrelated
+_PAGES = 200  # unrelated pictures to paste on; they are not counted as unrelated
+_TOP = 5  # references that a descriptor alone may name for a picture
 
-_ALONE: dict[str, Callable[[Candidate], float]] = {
-    "pHash-64 ≤ 10": lambda found: found.similarity["phash-64"] - (1 - 10 / 64),
-    "pHash-256 ≤ 64": lambda found: found.similarity["phash-256"] - (1 - 64 / 256),
-    "PDQ ≤ 31": lambda found: found.similarity["pdq-256"] - (1 - 31 / 256),
+_THRESHOLDS = {
+    "phash-64": ("pHash-64 ≤ 10", 1 - 10 / 64),
+    "phash-256": ("pHash-256 ≤ 64", 1 - 64 / 256),
+    "pdq-256": ("PDQ ≤ 31", 1 - 31 / 256),
 }
-"""What can be installed elsewhere: at 0 and above it calls the candidate a match."""
+"""What can be installed elsewhere: from which similarity on it calls a reference a match."""
+_OURS, _LEARNED = "Firsthand", "firsthand-256"
+_METHODS = (_OURS, _LEARNED, *_THRESHOLDS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure on: pictures that are indexed, and the others."""
+
+    known: Sequence[Path]
+    pages: Sequence[Path]
+    strangers: Sequence[Path]
+    distractors: Sequence[Path]
+    every: int  # of the known pictures that is edited
+    side: int  # pixels: the longest side of a reference
+    more: int  # references made of the distractors
+
+
+def plan(
+    known: Path | None, unrelated: Path | None, every: int, strangers: int, side: int, more: int
+) -> Plan:
+    """Without a folder of unrelated pictures every fifth known one is left out to be one."""
+    files = image_files(known or GALLERY)
+    others = image_files(unrelated) if unrelated else files[::5]
+    files = [file for file in files if file not in set(others)]
+    random.Random(0).shuffle(others)
+    if not unrelated:
+        return Plan(files, others, others, (), every, side, 0)
+    rest = others[_PAGES + strangers :]
+    if more and not rest:
+        raise UsageError(f"no unrelated pictures are left to make {more} distractors of")
+    pages, asked = others[:_PAGES], others[_PAGES : _PAGES + strangers]
+    return Plan(files, pages, asked, rest, every, side, more)
 
 
 @dataclass
@@ -45,50 +80,94 @@ class _Row:
     asked: int = 0
     found: int = 0  # not clear, because of the right reference
     blocked: int = 0
-    first: int = 0  # the right reference has the highest score
-    descriptor: int = 0  # the right reference is nearest by the learned descriptor
-    alone: Counter[str] = field(default_factory=Counter)
+    first: Counter[str] = field(default_factory=Counter)  # by method: the right one comes first
+    alone: Counter[str] = field(default_factory=Counter)  # by hash: the right one is a match
+
+    def add(self, other: "_Row") -> None:
+        self.asked += other.asked
+        self.found += other.found
+        self.blocked += other.blocked
+        self.first += other.first
+        self.alone += other.alone
 
 
-def measure(known: Path | None, unrelated: Path | None, every: int, strangers: int) -> None:
-    """Prints a Markdown table: a line for each edit, µAP, and false alarms with their interval.
+@dataclass(frozen=True)
+class Judged:
+    """What was said of one picture: the verdict, and by method (URI, score) of the best."""
 
-    Pictures are edited from 512 px; references keep their own size.
-    """
-    files = image_files(known or GALLERY)
-    others = image_files(unrelated) if unrelated else files[::5]
-    if not unrelated:
-        files = [file for file in files if file not in set(others)]
-    others = random.Random(0).sample(others, min(len(others), strangers + _BACKGROUNDS))
-    pages, others = (others[:_BACKGROUNDS], others[_BACKGROUNDS:]) if unrelated else ([], others)
+    uri: str
+    decision: Decision
+    scores: Mapping[str, Sequence[tuple[str, float]]]
+
+
+def measure(what: Plan) -> None:
+    """Prints Markdown tables: each edit, each method's recall@1 and µAP, false alarms."""
     with tempfile.TemporaryDirectory() as place:
-        settings = load_settings(home=Path(place))
-        with make_library(settings) as library:
-            for path in [known or GALLERY] if unrelated else files:
-                ingest(FolderSource(path), library, factory(), workers=settings.workers)
+        settings = load_settings(home=Path(place) / "home")
+        context = multiprocessing.get_context("spawn")
+        with (
+            make_library(settings) as library,
+            ProcessPoolExecutor(settings.workers, context, _start) as pool,
+        ):
+            references = Path(place) / "references"
+            uris = _write_references(what, references, pool)
+            ingest(FolderSource(references), library, factory(), workers=settings.workers)
             checker = make_checker(settings, library)
-            print(f"{len(library)} references, policy {checker.policy.name}\n")
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(settings.workers, context, _start) as pool:
-                run = partial(_judged, pool, checker, pages or others)
-                scored = _report(files[::every], others, run)
-    _print_precision(scored, len(files[::every]) * len(ALL_EDITS))
+            _calibrate(library, checker, what.pages)
+            print(
+                f"\n{len(library):,} references of {what.side} px, policy {checker.policy.name}\n"
+            )
+            asked = list(zip(what.known, uris, strict=True))[:: what.every]
+            _report(asked, what.strangers, partial(_judged, pool, checker, what.pages))
 
 
-Judged = tuple[str, Decision, list[tuple[str, float]], list[Candidate]]
-"""Path, decision, (uri, score) of the matches, candidates."""
+def _write_references(what: Plan, folder: Path, pool: ProcessPoolExecutor) -> list[str]:
+    """The known pictures and the distractors as PNG files; returns the URIs of the known."""
+    folder.mkdir()
+    parts = [(what.distractors[at % len(what.distractors)], at) for at in range(what.more)]
+    work = [(path, None) for path in what.known] + parts
+    targets = [folder / f"{number:06}.png" for number in range(len(work))]
+    make = partial(_write_reference, what.side, len(what.distractors))
+    list(pool.map(make, work, targets, chunksize=16))
+    return [target.resolve().as_uri() for target in targets[: len(what.known)]]
+
+
+def _write_reference(side: int, wholes: int, work: tuple[Path, int | None], target: Path) -> None:
+    """A picture, or the part of one that its number stands for, at most `side` pixels long."""
+    path, number = work
+    image = read_picture(path).image
+    if number is not None and number >= wholes:
+        rng = random.Random(number)
+        wide, high = (round(n * rng.uniform(0.4, 0.7)) for n in image.size)
+        left, top = rng.randint(0, image.width - wide), rng.randint(0, image.height - high)
+        image = image.crop((left, top, left + wide, top + high))
+    image.thumbnail((side, side))
+    image.save(target)
+
+
+def _calibrate(library: Library, checker: Checker, pages: Sequence[Path]) -> None:
+    try:
+        outcome = calibration.run(library, checker, factory(), pages, count=1000, workers=1)
+    except UsageError as error:
+        print(f"not calibrated: {error}")
+        return
+    print("\n".join(calibration.line(row) for row in outcome.rows()))
 
 
 def _judged(
     pool: ProcessPoolExecutor, checker: Checker, pages: Sequence[Path], edit: str | None,
-    files: Sequence[Path],
+    asked: Sequence[tuple[Path, str]],
 ) -> Iterator[Judged]:  # fmt: skip
     work = partial(_edited_fingerprint, edit, pages)
-    for file, fingerprint in zip(files, pool.map(work, files, chunksize=8), strict=True):
+    prints = pool.map(work, [path for path, _ in asked], chunksize=8)
+    for (_, uri), fingerprint in zip(asked, prints, strict=True):
         verdict = checker.judge(fingerprint)
-        matches = [(match.reference.uri, match.score) for match in verdict.matches]
-        candidates = checker.index.search(_upright(fingerprint), 1)
-        yield file.resolve().as_uri(), verdict.decision, matches, candidates
+        scores = {_OURS: [(match.reference.uri, match.score) for match in verdict.matches]}
+        found = checker.index.search(_upright(fingerprint), _TOP)
+        for name in _METHODS[1:]:
+            best = sorted(found, key=lambda each: -each.similarity[name])[:_TOP]
+            scores[name] = [(each.reference.uri, each.similarity[name]) for each in best]
+        yield Judged(uri, verdict.decision, scores)
 
 
 def _upright(fingerprint: Fingerprint) -> Fingerprint:
@@ -103,73 +182,91 @@ def _upright(fingerprint: Fingerprint) -> Fingerprint:
 
 
 def _report(
-    files: Sequence[Path], others: Sequence[Path], run: Callable[..., Iterator[Judged]]
-) -> list[tuple[float, bool]]:
-    """Prints the table; returns every (score, whether it is right) of all matches."""
-    scored: list[tuple[float, bool]] = []
-    header = ["edit", "n", "found", "blocked", "first", "descriptor first", *_ALONE]
+    asked: Sequence[tuple[Path, str]],
+    strangers: Sequence[Path],
+    run: Callable[..., Iterator[Judged]],
+) -> None:
+    header = ["edit", "n", "found", "blocked", "first", "descriptor first"]
+    header += [name for name, _ in _THRESHOLDS.values()]
     print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
-    for tier in (EDITS, HARD_EDITS):
-        total = _Row()
-        for name in tier:
-            row = _Row()
-            for outcome in run(name, files):
-                _count(row, outcome, scored)
+    tiers: dict[str, tuple[_Row, list[Judged]]] = {}
+    for tier, edits in (("usual tier", EDITS), ("hard tier", HARD_EDITS)):
+        total, outcomes = _Row(), []
+        for name in edits:
+            judged = list(run(name, asked))
+            row = _row(judged)
             _print_row(name, row)
-            _add(total, row)
-        _print_row("**usual tier**" if tier is EDITS else "**hard tier**", total)
+            total.add(row)
+            outcomes += judged
+        _print_row(f"**{tier}**", total)
+        tiers[tier] = total, outcomes
     started = time.perf_counter()
-    outcomes = list(run(None, others))
+    unrelated = list(run(None, [(path, "") for path in strangers]))
     took = time.perf_counter() - started
-    for _, _, matches, _ in outcomes:
-        scored += [(score, False) for _, score in matches]
-    for name, least in (("review or block", Decision.REVIEW), ("block", Decision.BLOCK)):
-        wrong = sum(decision >= least for _, decision, _, _ in outcomes)
-        low, high = interval(wrong, len(outcomes))
-        print(f"\nunrelated, {name}: {wrong} of {len(outcomes)} ({low:.2%} to {high:.2%})", end="")
-    for name, matches_alone in _ALONE.items():
-        wrong = sum(any(matches_alone(c) >= 0 for c in found) for *_, found in outcomes)
-        print(f"\nunrelated, {name}: {wrong} of {len(outcomes)}", end="")
-    print(f"\n{took / max(1, len(outcomes)) * 1000:.0f} ms a picture, decoding included")
-    return scored
+    _print_methods(tiers, unrelated)
+    _print_false_alarms(unrelated)
+    print(f"- {took / max(1, len(unrelated)) * 1000:.0f} ms a picture, decoding included")
 
 
-def _count(row: _Row, outcome: Judged, scored: list[tuple[float, bool]]) -> None:
-    uri, decision, matches, candidates = outcome
-    scores = dict(matches)
-    right = scores.get(uri, 0.0)
-    row.asked += 1
-    row.found += decision > Decision.CLEAR and right >= 0.5
-    row.blocked += decision is Decision.BLOCK
-    row.first += bool(right) and right == max(scores.values())
-    nearest = max(candidates, key=lambda found: found.similarity["firsthand-256"])
-    row.descriptor += nearest.reference.uri == uri
-    for name, matches_alone in _ALONE.items():
-        row.alone[name] += any(
-            found.reference.uri == uri and matches_alone(found) >= 0 for found in candidates
-        )
-    scored += [(score, found == uri) for found, score in matches]
-
-
-def _add(total: _Row, row: _Row) -> None:
-    for name in ("asked", "found", "blocked", "first", "descriptor"):
-        setattr(total, name, getattr(total, name) + getattr(row, name))
-    total.alone += row.alone
+def _row(judged: Sequence[Judged]) -> _Row:
+    row = _Row(asked=len(judged))
+    for each in judged:
+        right = dict(each.scores[_OURS]).get(each.uri, 0.0)
+        row.found += each.decision > Decision.CLEAR and right >= REVIEW_SCORE
+        row.blocked += each.decision is Decision.BLOCK and right >= REVIEW_SCORE
+        for name, scores in each.scores.items():
+            row.first[name] += bool(scores) and max(scores, key=lambda pair: pair[1])[0] == each.uri
+        for name, (_, least) in _THRESHOLDS.items():
+            row.alone[name] += dict(each.scores[name]).get(each.uri, 0.0) >= least
+    return row
 
 
 def _print_row(name: str, row: _Row) -> None:
-    counts = [row.found, row.blocked, row.first, row.descriptor]
-    counts += [row.alone[alone] for alone in _ALONE]
+    counts = [row.found, row.blocked, row.first[_OURS], row.first[_LEARNED]]
+    counts += [row.alone[alone] for alone in _THRESHOLDS]
     shares = " | ".join(f"{count / row.asked:.1%}" for count in counts)
     print(f"| {name} | {row.asked} | {shares} |", flush=True)
 
 
-def _print_precision(scored: list[tuple[float, bool]], right: int) -> None:
+def _print_methods(
+    tiers: Mapping[str, tuple[_Row, list[Judged]]], unrelated: Sequence[Judged]
+) -> None:
+    header = ["alone", *(f"{tier}, {figure}" for tier in tiers for figure in ("recall@1", "µAP"))]
+    print(f"\n| {' | '.join(header)} |\n|{' --- |' * len(header)}")
+    for name in _METHODS:
+        cells = []
+        for row, judged in tiers.values():
+            cells += [
+                f"{row.first[name] / row.asked:.1%}",
+                f"{_precision(name, judged, unrelated):.3f}",
+            ]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def _precision(name: str, judged: Sequence[Judged], unrelated: Sequence[Judged]) -> float:
     """Micro-average precision as ISC 2021 has it: all pairs pooled, ties counted against us."""
-    scored.sort(key=lambda pair: (-pair[0], pair[1]))
-    hits = np.array([hit for _, hit in scored], np.float64)
+    pairs = [
+        (score, uri == each.uri)
+        for each in (*judged, *unrelated)
+        for uri, score in each.scores[name]
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1]))
+    hits = np.array([hit for _, hit in pairs], np.float64)
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    print(f"µAP over both tiers and the unrelated: {(precision * hits).sum() / right:.4f}")
+    return float((precision * hits).sum() / len(judged))
+
+
+def _print_false_alarms(unrelated: Sequence[Judged]) -> None:
+    counts = {
+        "review or block": sum(each.decision > Decision.CLEAR for each in unrelated),
+        "block": sum(each.decision is Decision.BLOCK for each in unrelated),
+    }
+    for name, (title, least) in _THRESHOLDS.items():
+        counts[title] = sum(any(s >= least for _, s in each.scores[name]) for each in unrelated)
+    print()
+    for title, wrong in counts.items():
+        low, high = interval(wrong, len(unrelated))
+        print(f"- unrelated, {title}: {wrong} of {len(unrelated)} ({low:.2%} to {high:.2%})")
 
 
 def _edited_fingerprint(edit: str | None, pages: Sequence[Path], file: Path) -> Fingerprint:
@@ -177,7 +274,7 @@ def _edited_fingerprint(edit: str | None, pages: Sequence[Path], file: Path) -> 
     if edit is not None:
         image.thumbnail((_QUERY_SIDE, _QUERY_SIDE))
         rng = random.Random(zlib.crc32(f"{edit}/{file.name}".encode()))
-        others = [read_picture(path).image for path in rng.sample(pages, 4)]
+        others = [read_picture(path).image for path in rng.sample(pages, min(4, len(pages)))]
         image = ALL_EDITS[edit](image, rng, others)
     return _fingerprinter().describe([image])[0]
 
