@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenance.errors import UsageError, VersionMismatch
+from provenance.errors import CheckError, UsageError, VersionMismatch
 
 Vector = NDArray[Any]
 """One descriptor's value: uint8 (bits / 8,) when its metric is hamming, float32 unit row (dim,)
@@ -109,6 +109,17 @@ class Fingerprinter:
             content = content_hash(image)
             prints.append(Fingerprint(content, image.width, image.height, quality, values))
         return prints
+
+
+def unit_row(spec: DescriptorSpec, numbers: NDArray[Any]) -> Vector:
+    """A network's output as float32 of length 1; raises CheckError where it is not `spec`'s."""
+    if numbers.shape != (spec.dim,):
+        raise CheckError(f"{spec} should give {spec.dim} numbers and gives {numbers.size}")
+    length = float(np.linalg.norm(numbers))
+    if not 0 < length < np.inf:
+        raise CheckError(f"{spec} gives no usable numbers for a picture")
+    row: NDArray[np.float32] = np.divide(numbers, length, dtype=np.float32)
+    return row
 
 
 REDUCED_SIDE = 512

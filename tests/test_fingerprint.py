@@ -11,6 +11,7 @@ from PIL import Image
 
 from index.sources import image_files
 from provenance.embed.bundled import BundledDescriptor
+from provenance.embed.named import named
 from provenance.errors import MissingError, UsageError, VersionMismatch
 from provenance.fingerprint import (
     Descriptor,
@@ -23,6 +24,7 @@ from provenance.fingerprint import (
 from provenance.hashes import PDQ, hash_descriptors, pdq
 from provenance.images import read_picture
 from provenance.local import LocalDescriptor, unpacked
+from tests import tiny
 
 Photo = Callable[[str], Image.Image]
 DESCRIPTORS: tuple[Descriptor, ...] = (
@@ -30,6 +32,21 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
     BundledDescriptor(),
     LocalDescriptor(),
 )
+
+
+@pytest.fixture(scope="session")
+def named_by_the_user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Descriptor]:
+    place = tmp_path_factory.mktemp("models")
+    made = {family: named(tiny.folder(family, place / family)) for family in tiny.FAMILIES}
+    return {"sscd": named(tiny.sscd(place / "sscd.torchscript.pt")), **made}
+
+
+@pytest.fixture(params=[*DESCRIPTORS, "sscd", *tiny.FAMILIES], ids=lambda d: getattr(d, "spec", d))
+def descriptor(
+    request: pytest.FixtureRequest, named_by_the_user: dict[str, Descriptor]
+) -> Descriptor:
+    made: Descriptor = named_by_the_user.get(request.param, request.param)
+    return made
 
 
 def test_hashes_are_constant(photo: Photo) -> None:
@@ -44,7 +61,6 @@ def test_hashes_are_constant(photo: Photo) -> None:
     assert fingerprint.content == content_hash(photo("chelsea.png"))
 
 
-@pytest.mark.parametrize("descriptor", DESCRIPTORS, ids=lambda d: d.spec.name)
 class TestEveryDescriptor:
     """The contract: a new descriptor gets these by joining DESCRIPTORS."""
 

@@ -22,6 +22,7 @@ HEAVY = {
     "cv2": {"provenance/local.py"},
     "gradio": {"ui/app.py"},
     "matplotlib": {"ui/calibration.py"},
+    "huggingface_hub": {"provenance/embed/pretrained.py"},
     "typer": {
         f"ui/cli/{name}.py" for name in ("__init__", "checking", "library", "options", "painting")
     },
