@@ -1,56 +1,21 @@
-"""The catalog: references, their fingerprints and thumbnails in one SQLite file, the only truth.
+"""The catalog: references, their fingerprints and thumbnails in the database, the only truth.
 
 Knows nothing of FAISS: vectors leave here as rows, in the order in which they were added.
 """
 
 import json
-import sqlite3
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from provenance.errors import CheckError, MissingError, VersionMismatch
+from index.database import Database
+from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector
 from provenance.match import Reference
 from provenance.recipe import Recipe
-
-MIGRATIONS = (
-    """
-    CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-    CREATE TABLE descriptor(
-        id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, version TEXT NOT NULL,
-        metric TEXT NOT NULL, dim INTEGER NOT NULL);
-    -- One row for each distinct picture, however many references show it. AUTOINCREMENT: an id is
-    -- never used again, so that an index built before a removal cannot point at another picture.
-    CREATE TABLE picture(
-        id INTEGER PRIMARY KEY AUTOINCREMENT, content TEXT UNIQUE NOT NULL,
-        width INTEGER NOT NULL, height INTEGER NOT NULL, detail REAL NOT NULL);
-    CREATE TABLE vector(
-        descriptor_id INTEGER NOT NULL REFERENCES descriptor(id),
-        picture_id INTEGER NOT NULL REFERENCES picture(id) ON DELETE CASCADE,
-        value BLOB NOT NULL, PRIMARY KEY(descriptor_id, picture_id)) WITHOUT ROWID;
-    CREATE TABLE thumbnail(
-        picture_id INTEGER PRIMARY KEY REFERENCES picture(id) ON DELETE CASCADE,
-        webp BLOB NOT NULL);
-    CREATE TABLE reference(
-        id INTEGER PRIMARY KEY AUTOINCREMENT, uri TEXT UNIQUE NOT NULL,
-        picture_id INTEGER NOT NULL REFERENCES picture(id),
-        source TEXT NOT NULL, title TEXT NOT NULL, license TEXT NOT NULL,
-        stamp TEXT NOT NULL, recipe TEXT, recipe_key TEXT);
-    CREATE INDEX reference_picture ON reference(picture_id);
-    CREATE INDEX reference_recipe ON reference(recipe_key) WHERE recipe_key IS NOT NULL;
-    -- FAISS files that were built from this catalog; a file that is not listed is never opened.
-    CREATE TABLE generation(
-        id INTEGER PRIMARY KEY AUTOINCREMENT, descriptor TEXT NOT NULL, file TEXT UNIQUE NOT NULL,
-        sha256 TEXT NOT NULL, upto_picture INTEGER NOT NULL, removals INTEGER NOT NULL);
-    """,
-)
 
 
 @dataclass(frozen=True)
@@ -68,6 +33,15 @@ class NewReference:
 
 
 @dataclass(frozen=True)
+class Lacking:
+    """A picture without a value of a descriptor that is being added."""
+
+    id: int
+    content: str
+    uris: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Generation:
     """One FAISS file: what it was built from and what it must hash to."""
 
@@ -78,45 +52,15 @@ class Generation:
     removals: int
 
 
-class Catalog:
-    """One connection to the SQLite file. Raises CheckError when the file is damaged."""
+class Catalog(Database):
+    """The references and what is known of their pictures."""
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        if not create and not path.is_file():
-            raise MissingError(f"no library at {path.parent}; make one with: firsthand index add")
-        self._path = path
-        with _as_check_error(path):
-            self._db = sqlite3.connect(path, check_same_thread=False, timeout=30)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate()
-        self._inode = path.stat().st_ino
-
-    def close(self) -> None:
-        self._db.close()
-
-    def require_present(self) -> None:
-        """Raises CheckError when the file is no longer the one that was opened."""
-        try:
-            same = self._path.stat().st_ino == self._inode
-        except OSError:
-            same = False
-        if not same:
-            raise CheckError(f"{self._path} was removed or replaced while it was in use")
-
-    @property
-    def version(self) -> str:
-        """Identity and change count: differs after every change of the references."""
-        return f"{self._meta('identity')}-{self._meta('changes')}"
-
-    @property
-    def removals(self) -> int:
-        return int(self._meta("removals"))
-
-    def specs(self) -> tuple[DescriptorSpec, ...]:
-        rows = self._all("SELECT name, version, metric, dim FROM descriptor ORDER BY id")
+    def specs(self, *, complete: bool = True) -> tuple[DescriptorSpec, ...]:
+        """The descriptors of which every picture has a value; or those that are being added."""
+        rows = self._all(
+            "SELECT name, version, metric, dim FROM descriptor WHERE complete = ? ORDER BY id",
+            complete,
+        )
         return tuple(DescriptorSpec(*row) for row in rows)
 
     def counts(self) -> dict[str, int]:
@@ -136,19 +80,61 @@ class Catalog:
         return int(self._one("SELECT count(*) FROM reference"))
 
     def declare(self, specs: Sequence[DescriptorSpec]) -> None:
-        """Fixes the library's descriptors, or checks that they are these."""
-        held = self.specs()
-        if held and held != tuple(specs):
-            raise VersionMismatch(
-                f"the library holds {', '.join(map(str, held))}; this program makes "
-                f"{', '.join(map(str, specs))}: index the sources into a new library"
-            )
-        if not held:
+        """Fixes the descriptors of a library without references, or checks that they are these."""
+        if self.reference_count():
+            require_same(self.specs(), specs)
+        elif set(self.specs()) != set(specs):
             with self._transaction():
-                self._db.executemany(
-                    "INSERT INTO descriptor(name, version, metric, dim) VALUES (?, ?, ?, ?)",
-                    [(s.name, s.version, s.metric, s.dim) for s in specs],
-                )
+                for table in ("vector", "generation", "descriptor"):
+                    self._db.execute(f"DELETE FROM {table}")
+                self._declare(specs, complete=True)
+                self._count("changes")
+
+    def begin(self, specs: Sequence[DescriptorSpec]) -> None:
+        """Makes these, and no others, the descriptors that are being added."""
+        with self._transaction():
+            for old in set(self.specs(complete=False)) - set(specs):
+                self._drop(old.name)
+            self._declare([s for s in specs if s not in self.specs(complete=False)], complete=False)
+
+    def lacking(self) -> list[Lacking]:
+        """The pictures that lack a value of what is being added."""
+        rows = self._all(
+            "SELECT p.id, p.content, json_group_array(r.uri) FROM picture p "
+            "JOIN reference r ON r.picture_id = p.id WHERE EXISTS "
+            "(SELECT 1 FROM descriptor d WHERE NOT complete AND NOT EXISTS (SELECT 1 FROM vector "
+            "WHERE descriptor_id = d.id AND picture_id = p.id)) GROUP BY p.id ORDER BY p.id"
+        )
+        return [Lacking(row[0], row[1], tuple(json.loads(row[2]))) for row in rows]
+
+    def add_values(self, batch: Sequence[tuple[int, Mapping[str, Value]]]) -> None:
+        """Values, by picture, of the descriptors that are being added: all of the batch or none."""
+        with self._transaction():
+            wanted = {spec.name: spec for spec in self.specs(complete=False)}
+            numbers = dict(self._db.execute("SELECT name, id FROM descriptor").fetchall())
+            self._db.executemany(
+                "INSERT OR REPLACE INTO vector VALUES (?, ?, ?)",
+                [
+                    (numbers[name], picture, value.vector.tobytes())
+                    for picture, values in batch
+                    for name, value in values.items()
+                    if wanted.get(name) == value.spec
+                ],
+            )
+
+    def finish(self) -> None:
+        """Lets searches use what was added; raises CheckError while a picture lacks a value."""
+        with self._transaction():
+            if lacking := self.lacking():
+                raise CheckError(f"{len(lacking)} pictures have no value of what is being added")
+            self._db.execute("UPDATE descriptor SET complete = 1")
+            self._count("changes")
+
+    def drop(self, name: str) -> None:
+        """Forgets a descriptor and all of its values."""
+        with self._transaction():
+            self._drop(name)
+            self._count("changes")
 
     def stamps(self, uris: Sequence[str]) -> dict[str, str]:
         """The stamps of those of the URIs that are references."""
@@ -216,7 +202,7 @@ class Catalog:
         rows = self._all(
             "SELECT content, p.width, p.height, p.detail, name, version, metric, dim, value "
             "FROM picture p JOIN vector ON picture_id = p.id "
-            "JOIN descriptor d ON d.id = descriptor_id WHERE p.id = ?",
+            "JOIN descriptor d ON d.id = descriptor_id WHERE complete AND p.id = ?",
             picture,
         )
         if not rows:
@@ -234,7 +220,8 @@ class Catalog:
         for row in self._all(
             "SELECT picture_id, name, version, metric, dim, value FROM vector "
             "JOIN descriptor d ON d.id = descriptor_id "
-            "WHERE metric != 'features' AND picture_id IN (SELECT value FROM json_each(?))",
+            "WHERE complete AND metric != 'features' "
+            "AND picture_id IN (SELECT value FROM json_each(?))",
             json.dumps(pictures),
         ):
             found.setdefault(row["picture_id"], {})[row["name"]] = _value(row)
@@ -272,7 +259,7 @@ class Catalog:
         rows = self._all(
             "SELECT value, width, height FROM reference JOIN picture p ON p.id = picture_id "
             "JOIN vector USING (picture_id) JOIN descriptor d ON d.id = descriptor_id "
-            "WHERE metric = 'features' AND reference.id = ?",
+            "WHERE complete AND metric = 'features' AND reference.id = ?",
             reference_id,
         )
         return (np.frombuffer(rows[0][0], np.uint8), (rows[0][1], rows[0][2])) if rows else None
@@ -283,6 +270,14 @@ class Catalog:
             reference_id,
         )
         return bytes(rows[0][0]) if rows else None
+
+    def thumbnails(self, pictures: Sequence[int]) -> dict[int, bytes]:
+        rows = self._all(
+            "SELECT picture_id, webp FROM thumbnail "
+            "WHERE picture_id IN (SELECT value FROM json_each(?))",
+            json.dumps(pictures),
+        )
+        return dict(rows)
 
     def generations(self, descriptor: str) -> list[Generation]:
         """Newest first."""
@@ -309,26 +304,17 @@ class Catalog:
         with self._transaction():
             self._db.execute("DELETE FROM generation WHERE file = ?", (file,))
 
-    def problems(self) -> list[str]:
-        """What SQLite itself finds wrong with the file."""
-        found = [str(row[0]) for row in self._all("PRAGMA integrity_check")]
-        broken = len(self._all("PRAGMA foreign_key_check"))
-        return [line for line in found if line != "ok"] + (
-            [f"{broken} rows point at rows that are not there"] if broken else []
+    def _declare(self, specs: Sequence[DescriptorSpec], *, complete: bool) -> None:
+        self._db.executemany(
+            "INSERT INTO descriptor(name, version, metric, dim, complete) VALUES (?, ?, ?, ?, ?)",
+            [(s.name, s.version, s.metric, s.dim, complete) for s in specs],
         )
 
-    def _migrate(self) -> None:
-        done = self._one("PRAGMA user_version")
-        if done > len(MIGRATIONS):
-            raise CheckError(f"{self._path} was made by a newer Firsthand (schema {done})")
-        for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
-            with self._transaction():
-                for statement in filter(None, map(str.strip, _without_comments(script).split(";"))):
-                    self._db.execute(statement)
-                if number == 1:
-                    meta = {"identity": uuid.uuid4().hex[:8], "changes": 0, "removals": 0}
-                    self._db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-                self._db.execute(f"PRAGMA user_version = {number}")
+    def _drop(self, name: str) -> None:
+        which = "(SELECT id FROM descriptor WHERE name = ?)"
+        self._db.execute(f"DELETE FROM vector WHERE descriptor_id = {which}", (name,))
+        self._db.execute("DELETE FROM generation WHERE descriptor = ?", (name,))
+        self._db.execute("DELETE FROM descriptor WHERE name = ?", (name,))
 
     def _insert(self, new: NewReference, numbers: Mapping[str, int]) -> None:
         print_ = new.fingerprint
@@ -363,29 +349,32 @@ class Catalog:
                 self._count("removals")
         return removed
 
-    def _count(self, key: str) -> None:
-        self._db.execute("UPDATE meta SET value = value + 1 WHERE key = ?", (key,))
 
-    def _meta(self, key: str) -> Any:
-        return self._one("SELECT value FROM meta WHERE key = ?", key)
+def require_comparable(held: Sequence[DescriptorSpec], made: Sequence[DescriptorSpec]) -> None:
+    """Raises VersionMismatch where one name stands for two descriptors."""
+    theirs = {spec.name: spec for spec in held}
+    for spec in made:
+        if theirs.get(spec.name, spec) != spec:
+            raise VersionMismatch(
+                f"the library holds {theirs[spec.name]}, this program makes {spec}; to describe "
+                f"its pictures anew: firsthand index describe --drop {spec.name}"
+            )
 
-    def _one(self, sql: str, *values: Any) -> Any:
-        return self._all(sql, *values)[0][0]
 
-    def _all(self, sql: str, *values: Any) -> list[Any]:
-        with _as_check_error(self._path):
-            return self._db.execute(sql, values).fetchall()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with _as_check_error(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.rollback()
-                raise
-            self._db.commit()
+def require_same(held: Sequence[DescriptorSpec], made: Sequence[DescriptorSpec]) -> None:
+    """Raises VersionMismatch, with what to do, where a library holds other descriptors."""
+    require_comparable(held, made)
+    if lacking := [spec.name for spec in made if spec not in held]:
+        raise VersionMismatch(
+            f"the library lacks {', '.join(lacking)}, which the settings name; to add "
+            f"{'it' if len(lacking) == 1 else 'them'}: firsthand index describe"
+        )
+    for spec in held:
+        if spec not in made:
+            raise VersionMismatch(
+                f"the library holds {spec}, which the settings do not name: name it in their "
+                f"`descriptors`, or forget it with: firsthand index describe --drop {spec.name}"
+            )
 
 
 _ROWS_AT_ONCE = 4096  # bounds what is in memory while an index is built
@@ -395,23 +384,11 @@ def _number(spec: DescriptorSpec) -> type[np.generic]:
     return np.float32 if spec.metric == "cosine" else np.uint8
 
 
-def _value(row: sqlite3.Row) -> Value:
+def _value(row: Any) -> Value:
     spec = DescriptorSpec(row["name"], row["version"], row["metric"], row["dim"])
     return Value(spec, np.frombuffer(row["value"], _number(spec)))
 
 
-def _as_reference(row: sqlite3.Row) -> Reference:
+def _as_reference(row: Any) -> Reference:
     recipe = Recipe.from_json(json.loads(row["recipe"])) if row["recipe"] else None
     return Reference(row["id"], row["uri"], row["source"], row["title"], row["license"], recipe)
-
-
-def _without_comments(script: str) -> str:
-    return "\n".join(line for line in script.split("\n") if not line.strip().startswith("--"))
-
-
-@contextmanager
-def _as_check_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise CheckError(f"the library's catalog {path} cannot be used: {error}") from error

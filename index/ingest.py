@@ -50,7 +50,7 @@ def ingest(
         results = scan(
             [item.path for item in todo], factory, workers=workers, thumbnails=thumbnails
         )
-        for batch in _batched(zip(todo, results, strict=True), BATCH):
+        for batch in batched(zip(todo, results, strict=True), BATCH):
             library.add([n for item, got in batch if (n := _reference(source, item, got))])
             tally.unreadable += [(i.uri, got.error) for i, got in batch if got.error]
             tally.added += sum(got.error is None for _, got in batch)
@@ -60,7 +60,7 @@ def ingest(
 
 
 def _missing(items: list[Item], library: Library) -> Iterator[Item]:
-    for batch in _batched(items, 1000):
+    for batch in batched(items, 1000):
         stamps = library.stamps([item.uri for item in batch])
         yield from (item for item in batch if stamps.get(item.uri) != item.stamp)
 
@@ -80,7 +80,8 @@ def _reference(source: Source, item: Item, got: Scanned) -> NewReference | None:
     )
 
 
-def _batched(things: Iterable[T], size: int) -> Iterator[list[T]]:
+def batched(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The things in their order, `size` at a time."""
     left = iter(things)
     while batch := list(islice(left, size)):
         yield batch

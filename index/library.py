@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog, Generation, NewReference
+from index.catalog import Catalog, Generation, Lacking, NewReference, require_comparable
 from index.vectors import FaissStore, file_sha256
 from index.voting import VotingStore
 from provenance.chance import Calibration
@@ -43,6 +43,7 @@ class Library:
         self.folder = folder
         self._catalog = catalog
         self._lock = threading.RLock()
+        self._specs: tuple[DescriptorSpec, ...] = ()
         self._stores: dict[str, Store] = {}
         self._files: list[Path] = []
         self._upto = -1
@@ -98,8 +99,15 @@ class Library:
                 "sources": self._catalog.sources(),
                 "descriptors": [str(spec) for spec in self.specs],
                 "calibrated": _calibrated(self.calibration, len(self)),
+                **self._adding(),
                 "bytes": sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()),
             }
+
+    def _adding(self) -> dict[str, object]:
+        if not (specs := self._catalog.specs(complete=False)):
+            return {}
+        left = len(self._catalog.lacking())
+        return {"being added": [f"{', '.join(map(str, specs))}: {left:,} pictures left"]}
 
     def search(self, fingerprint: Fingerprint, limit: int) -> list[Candidate]:
         """The `limit` nearest pictures of each descriptor, with every descriptor's similarity.
@@ -178,6 +186,38 @@ class Library:
         with self._lock:
             self._catalog.require_present()
             self._catalog.add([replace(new, fingerprint=_kept(new.fingerprint)) for new in batch])
+
+    def begin(self, specs: Sequence[DescriptorSpec]) -> list[Lacking]:
+        """Starts adding descriptors, or goes on: searches know nothing of them until `finish`."""
+        with self._lock:
+            require_comparable(self._catalog.specs(), specs)
+            self._catalog.begin(specs)
+            return self._catalog.lacking()
+
+    def add_values(self, batch: Sequence[tuple[int, Fingerprint]]) -> None:
+        """Values, by picture, of what is being added: all of the batch or none of it."""
+        with self._lock:
+            self._catalog.require_present()
+            self._catalog.add_values([(picture, _kept(print_).values) for picture, print_ in batch])
+
+    def finish(self) -> None:
+        """Lets searches use what was added; raises CheckError while a picture lacks a value."""
+        with self._lock:
+            self._catalog.finish()
+
+    def drop(self, name: str) -> None:
+        """Forgets a descriptor and its values, complete or not."""
+        with self.writing(), self._lock:
+            held = (*self._catalog.specs(), *self._catalog.specs(complete=False))
+            if name not in {spec.name for spec in held}:
+                names = ", ".join(spec.name for spec in held)
+                raise UsageError(f"the library holds no descriptor {name}; it has {names}")
+            self._catalog.drop(name)
+
+    def thumbnails(self, pictures: Sequence[int]) -> dict[int, bytes]:
+        """The thumbnails, by picture id, that are kept of these pictures."""
+        with self._lock:
+            return self._catalog.thumbnails(pictures)
 
     def remove(self, *, uri: str | None = None, source: str | None = None) -> int:
         """Removes one reference, or all of one source; says how many."""
@@ -266,35 +306,36 @@ class Library:
                 raise CheckError(f"{file} was removed while the library was in use")
         if (version := self._catalog.version) == self._seen:
             return
-        if self._removals != self._catalog.removals:
+        if (self._specs, self._removals) != (self._catalog.specs(), self._catalog.removals):
             self._load()
         last = self._catalog.last_picture()
         if last > self._upto:
-            for spec in self.specs:
+            for spec in self._specs:
                 for ids, rows in self._catalog.vectors(spec, self._upto, last):
                     self._stores[spec.name].add(ids, rows)
             self._upto = last
         self._seen = version
 
     def _load(self) -> None:
-        """The stores from their newest good files, or empty ones; rows after them are added."""
-        self._removals = self._catalog.removals
-        self._files = []
-        loaded: dict[str, tuple[Store, int]] = {}
-        for spec in self.specs:
-            for generation in self._catalog.generations(spec.name):
-                path = self.folder / "stores" / generation.file
-                usable = generation.removals == self._removals and path.is_file()
-                if usable and file_sha256(path) == generation.sha256:
-                    loaded[spec.name] = _kind(spec).read(spec, path), generation.upto_picture
-                    self._files.append(path)
-                    break
-        common = {upto for _, upto in loaded.values()}
-        if len(loaded) < len(self.specs) or len(common) != 1:
-            loaded = {spec.name: (_kind(spec)(spec), 0) for spec in self.specs}
-            common, self._files = {0}, []
-        self._stores = {name: store for name, (store, _) in loaded.items()}
-        self._upto = common.pop() if common else 0
+        """The stores from their newest good files; what these lack comes from the catalog."""
+        self._specs, self._removals = self._catalog.specs(), self._catalog.removals
+        self._upto = self._catalog.last_picture()
+        self._stores, self._files = {}, []
+        for spec in self._specs:
+            store, upto = self._from_file(spec)
+            for ids, rows in self._catalog.vectors(spec, upto, self._upto):
+                store.add(ids, rows)
+            self._stores[spec.name] = store
+
+    def _from_file(self, spec: DescriptorSpec) -> tuple[Store, int]:
+        """The newest good file's store and its last picture, or an empty one."""
+        for generation in self._catalog.generations(spec.name):
+            path = self.folder / "stores" / generation.file
+            usable = generation.removals == self._removals and path.is_file()
+            if usable and file_sha256(path) == generation.sha256:
+                self._files.append(path)
+                return _kind(spec).read(spec, path), generation.upto_picture
+        return _kind(spec)(spec), 0
 
     def _write(self, name: str, store: Store) -> None:
         known = self._catalog.generations(name)

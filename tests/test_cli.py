@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from provenance.verdict import DEFAULT_POLICY
+from tests import tiny
 from tests.conftest import PHOTOS
 from tests.test_images import bomb
+from ui.settings import load_settings
 
 FIRSTHAND = [sys.executable, "-c", "from ui.cli import main; main()"]
 COMMANDS = [
     ["generate"], ["batch"], ["audit"], ["check"], ["models"], ["serve"], ["demo"],
-    ["index", "add"], ["index", "info"], ["index", "search"], ["index", "remove"],
-    ["index", "calibrate"], ["index", "verify"],
+    ["index", "add"], ["index", "describe"], ["index", "info"], ["index", "search"],
+    ["index", "remove"], ["index", "calibrate"], ["index", "verify"],
 ]  # fmt: skip
 
 
@@ -222,3 +225,90 @@ def test_settings_come_from_file_environment_and_options(
     (home / "settings.toml").write_text('libary = "x"\n')
     wrong = firsthand("index", "info")
     assert (wrong.returncode, "unknown setting 'libary'" in wrong.stderr) == (2, True)
+
+
+def test_descriptors_of_the_settings_are_added_and_decide(tmp_path: Path, indexed: Path) -> None:
+    home = tmp_path / "home"
+    tiny.folder("clip", home / "clip-tiny")
+    words = tiny.sscd(tmp_path / "net.pt")
+    (home / "settings.toml").write_text(f'descriptors = ["clip:clip-tiny", "{words}"]\n')
+    policy = tmp_path / "policy.toml"
+    limits = "\n[thresholds.clip-tiny-24]\nreview = 0.999\nblock = 0.9999\n"
+    policy.write_text(DEFAULT_POLICY.read_text() + limits)
+    refused = firsthand("index", "add", indexed)
+    assert refused.returncode == 4
+    assert "lacks clip-tiny-24, sscd-512, which the settings name" in refused.stderr
+    assert "to add them: firsthand index describe" in refused.stderr
+    assert firsthand("check", indexed / "coffee.png").returncode == 1  # this policy needs them not
+    lacking = firsthand("check", indexed / "coffee.png", "--policy", policy)
+    assert (lacking.returncode, "which the library lacks" in lacking.stderr) == (4, True)
+    added = firsthand("index", "describe")
+    assert added.stdout == (
+        "clip-tiny-24, sscd-512 added: 5 pictures described from their sources, 0 from thumbnails\n"
+    ), added.stderr
+    assert "nothing to add" in firsthand("index", "describe").stdout
+    assert re.search(r"descriptors .*clip-tiny-24 version \w{12}, sscd-512 version 1-", (
+        firsthand("index", "info").stdout
+    ))  # fmt: skip
+    assert firsthand("index", "verify").stdout == "the library is sound\n"
+    assert "5 already there" in firsthand("index", "add", indexed).stdout
+    done = firsthand("audit", indexed, "--policy", policy, "--json", "-")
+    assert done.returncode == 1, done.stderr
+    for row in map(json.loads, done.stdout.splitlines()):
+        assert {"clip-tiny-24", "sscd-512"} <= row["matches"][0]["similarity"].keys()
+    tiny.folder("clip", home / "clip-tiny", seed=1)
+    other = firsthand("check", indexed / "coffee.png")
+    assert other.returncode == 4
+    assert "the library holds clip-tiny-24 version" in other.stderr
+    again = firsthand("index", "describe", "--drop", "clip-tiny-24")
+    assert "clip-tiny-24 forgotten" in again.stdout
+    assert "clip-tiny-24 added: 5" in again.stdout
+    (home / "settings.toml").unlink()
+    unnamed = firsthand("index", "add", indexed)
+    assert unnamed.returncode == 4
+    assert "which the settings do not name" in unnamed.stderr
+
+
+def test_sources_that_are_gone_need_a_word(tmp_path: Path, indexed: Path) -> None:
+    home = tmp_path / "home"
+    (home / "settings.toml").write_text(f"descriptors = ['{tiny.sscd(tmp_path / 'net.pt')}']\n")
+    (indexed / "coffee.png").unlink()
+    refused = firsthand("index", "describe")
+    assert refused.returncode == 4
+    assert "1 of 5 pictures are gone or have changed" in refused.stderr
+    assert "being added  sscd-512 version" in firsthand("index", "info").stdout
+    done = firsthand("index", "describe", "--from-thumbnails")
+    assert "0 pictures described from their sources, 1 from thumbnails" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("descriptors = 5", "descriptors is a list of texts"),
+        ("descriptors = [5]", "descriptors is a list of texts"),
+        ('descriptors = ["vgg:x"]', "no descriptor 'vgg:x'; a descriptor is named sscd:FILE"),
+        ('descriptors = "\'"', "No closing quotation"),
+    ],
+)
+def test_descriptors_of_another_form_are_refused(
+    tmp_path: Path, known_folder: Path, text: str, message: str
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "settings.toml").write_text(text)
+    refused = firsthand("index", "add", known_folder)
+    assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
+    assert not (tmp_path / "home" / "library").exists()
+
+
+def test_the_environment_names_descriptors_as_a_shell_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my models" / "clip").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    text = "'clip:my models/clip' dinov2:facebook/dinov2-small sscd:net.pt#sha256=00"
+    monkeypatch.setenv("FIRSTHAND_DESCRIPTORS", text)
+    assert load_settings().descriptors == (
+        f"clip:{tmp_path}/my models/clip",
+        "dinov2:facebook/dinov2-small",
+        f"sscd:{tmp_path}/net.pt#sha256=00",
+    )

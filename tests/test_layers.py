@@ -16,7 +16,7 @@ MAY_IMPORT = {
 }
 HEAVY = {
     "faiss": {"index/vectors.py", "index/voting.py"},
-    "sqlite3": {"index/catalog.py"},
+    "sqlite3": {"index/database.py"},
     "imagehash": {"provenance/hashes.py"},
     "pdqhash": {"provenance/hashes.py"},
     "cv2": {"provenance/local.py"},

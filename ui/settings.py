@@ -1,6 +1,7 @@
 """Settings: one TOML file in the home folder, then the environment, then the command's options."""
 
 import os
+import shlex
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,13 +15,17 @@ FILE = "settings.toml"
 
 @dataclass(frozen=True)
 class Settings:
-    """What is used where a command says nothing else. Paths are absolute."""
+    """What is used where a command says nothing else. Paths are absolute.
+
+    `descriptors` are those beside the product's own, in the words of `provenance.embed.named`.
+    """
 
     home: Path
     library: Path
     policy: Path
     model: str
     workers: int
+    descriptors: tuple[str, ...] = ()
 
     @property
     def review(self) -> Path:
@@ -63,7 +68,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, Any]:
     """The values in their fields' types; paths are taken from `base`."""
-    known = {"library", "policy", "model", "workers"}
+    known = {"library", "policy", "model", "workers", "descriptors"}
     if unknown := sorted(values.keys() - known):
         raise UsageError(f"{origin}: unknown setting {unknown[0]!r}; known: {sorted(known)}")
     checked: dict[str, Any] = {}
@@ -72,8 +77,28 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
             if not str(value).isdecimal() or int(value) < 1:
                 raise UsageError(f"{origin}: workers is a number from 1, got {value!r}")
             checked[name] = int(value)
+        elif name == "descriptors":
+            checked[name] = tuple(_placed(words, base) for words in _words(value, origin))
         elif name == "model":
             checked[name] = str(value)
         else:
             checked[name] = base / Path(str(value)).expanduser()
     return checked
+
+
+def _words(value: object, origin: object) -> list[str]:
+    """A list of texts; or one text (the environment) with blanks between, quoted as in a shell."""
+    try:
+        words = shlex.split(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise UsageError(f"{origin}: descriptors {value!r}: {error}") from None
+    if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
+        raise UsageError(f"{origin}: descriptors is a list of texts, got {value!r}")
+    return words
+
+
+def _placed(words: str, base: Path) -> str:
+    """A descriptor's words with its file or folder, if that is what they name, from `base`."""
+    kind, colon, place = words.partition(":")
+    path = base / Path(place).expanduser()
+    return f"{kind}:{path}" if colon and place and (kind == "sscd" or path.is_dir()) else words

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,16 @@ from gen.gates import RecipeGate
 from gen.models import resolve
 from gen.pipeline import load
 from gen.studio import Studio
+from index.catalog import require_comparable
+from index.describe import Progress, describe
 from index.library import Library
+from index.sources import Source
 from provenance.audit import Journal
 from provenance.check import Checker
 from provenance.embed.bundled import BundledDescriptor
+from provenance.embed.named import named
 from provenance.files import write_whole
-from provenance.fingerprint import Fingerprinter
+from provenance.fingerprint import Descriptor, DescriptorSpec, Fingerprinter
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
 from provenance.local import LocalDescriptor
@@ -26,15 +30,27 @@ from provenance.verdict import Verdict, as_match, load_policy
 from ui.settings import Settings
 
 
-def fingerprinter(*, fast: bool = False) -> Fingerprinter:
-    """Every descriptor of the product; `fast` leaves all but the hashes out."""
-    slow = () if fast else (BundledDescriptor(), LocalDescriptor())
-    return Fingerprinter((*hash_descriptors(), *slow))
+def fingerprinter(
+    settings: Settings | None = None,
+    *,
+    fast: bool = False,
+    only: Collection[DescriptorSpec] | None = None,
+) -> Fingerprinter:
+    """The product's descriptors and the settings'; `fast` leaves all but the hashes out."""
+    slow: tuple[Descriptor, ...] = () if fast else (BundledDescriptor(), LocalDescriptor())
+    chosen = () if fast or settings is None else map(named, settings.descriptors)
+    made = (*hash_descriptors(), *slow, *chosen)
+    return Fingerprinter([each for each in made if only is None or each.spec in only])
 
 
-def factory(*, fast: bool = False) -> Callable[[], Fingerprinter]:
+def factory(
+    settings: Settings | None = None,
+    *,
+    fast: bool = False,
+    only: Collection[DescriptorSpec] | None = None,
+) -> Callable[[], Fingerprinter]:
     """`fingerprinter` in a form that travels to worker processes."""
-    return partial(fingerprinter, fast=fast)
+    return partial(fingerprinter, settings, fast=fast, only=only)
 
 
 def open_library(settings: Settings) -> Library:
@@ -44,16 +60,42 @@ def open_library(settings: Settings) -> Library:
 
 def make_library(settings: Settings) -> Library:
     """The library, made where there is none."""
-    return Library.create(settings.library, fingerprinter().specs)
+    return Library.create(settings.library, fingerprinter(settings).specs)
 
 
 def make_checker(settings: Settings, library: Library, *, fast: bool = False) -> Checker:
     """The checker over a library, by the settings' policy."""
-    prints = fingerprinter(fast=fast)
+    prints = fingerprinter(settings, fast=fast)
+    require_comparable(library.specs, prints.specs)
     policy = load_policy(settings.policy)
     if fast:
         policy = policy.only({spec.name for spec in prints.specs})
     return Checker(prints, library, policy)
+
+
+def add_descriptors(
+    settings: Settings,
+    library: Library,
+    sources: Sequence[Source],
+    on_progress: Callable[[Progress], None],
+    *,
+    from_thumbnails: bool,
+) -> tuple[list[str], Progress]:
+    """Adds what the settings name and the library lacks; returns the names of what was added."""
+    held = library.specs
+    lacking = [spec for spec in fingerprinter(settings).specs if spec not in held]
+    if not lacking:
+        return [], Progress()
+    done = describe(
+        library,
+        lacking,
+        factory(settings, only=lacking),
+        files={item.uri: item.path for source in sources for item in source.items()},
+        from_thumbnails=from_thumbnails,
+        workers=settings.workers,
+        on_progress=on_progress,
+    )
+    return [spec.name for spec in lacking], done
 
 
 def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> Studio:

@@ -111,7 +111,7 @@ def measure(what: Plan) -> None:
         ):
             references = Path(place) / "references"
             uris = _write_references(what, references, pool)
-            ingest(FolderSource(references), library, factory(), workers=settings.workers)
+            ingest(FolderSource(references), library, factory(settings), workers=settings.workers)
             checker = make_checker(settings, library)
             _calibrate(library, checker, what.pages)
             print(
@@ -282,7 +282,7 @@ def _edited_fingerprint(edit: str | None, pages: Sequence[Path], file: Path) -> 
 @lru_cache
 def _fingerprinter() -> Fingerprinter:
     """One for each process."""
-    return factory()()
+    return factory(load_settings())()
 
 
 def _start() -> None:

@@ -43,7 +43,7 @@ def measure() -> None:
     with tempfile.TemporaryDirectory() as place:
         settings = load_settings(home=Path(place))
         with make_library(settings) as library:
-            ingest(FolderSource(GALLERY), library, factory())
+            ingest(FolderSource(GALLERY), library, factory(settings))
             checker = make_checker(settings, library)
             check = _mean(lambda: [checker.check(picture) for picture in pictures], len(files))
     print(f"checking a picture takes {check / paint:.1%} of painting it ({recipe.steps} steps)")

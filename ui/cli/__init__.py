@@ -25,6 +25,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
 )
 _INDEX_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (library.add, "index add known/ --name gallery"),
+    (library.describe, "index describe --from-thumbnails"),
     (library.info, "index info --library known.lib"),
     (library.search, "index search picture.png -k 5"),
     (library.remove, "index remove --source gallery"),

@@ -46,7 +46,11 @@ def audit(
         task = bar.add_task("checking", total=len(files))
         with audit_journal(settings, paths, checker) as journal:
             found = run(
-                files, checker, factory(fast=fast), workers=settings.workers, journal=journal
+                files,
+                checker,
+                factory(settings, fast=fast),
+                workers=settings.workers,
+                journal=journal,
             )
             for row in found:
                 rows.append(row)
@@ -79,7 +83,7 @@ def check(
     settings = load_settings(home=home, library=library, policy=policy)
     with open_library(settings) as opened:
         rows = []
-        for row in run(images, make_checker(settings, opened), factory()):
+        for row in run(images, make_checker(settings, opened), factory(settings)):
             rows.append(row)
             if json_to != "-":
                 report.output().print(report.details(row))

@@ -1,4 +1,4 @@
-"""The commands of the library: index add, info, search, remove, calibrate, verify."""
+"""The commands of the library: add, describe, info, search, remove, calibrate, verify."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +53,7 @@ def add(
             tally = ingest(
                 source,
                 opened,
-                factory(),
+                factory(settings),
                 workers=settings.workers,
                 thumbnails=thumbnails,
                 on_progress=progressed,
@@ -68,6 +68,52 @@ def add(
             )
         say(f"{len(opened):,} references in {settings.library}")
     raise typer.Exit(code)
+
+
+def describe(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders to look in for references whose URI is not a file's."),
+    ] = None,
+    from_thumbnails: Annotated[
+        bool,
+        typer.Option("--from-thumbnails", help="Take the small copy where a source is gone."),
+    ] = False,
+    drop: Annotated[
+        str | None, typer.Option(metavar="NAME", help="First forget this descriptor.")
+    ] = None,
+    workers: Workers = None,
+    library: LibraryDir = None,
+    home: Home = None,
+) -> None:
+    """Add descriptors that the settings name to the library; run it again to go on."""
+    from index.describe import Progress
+    from index.sources import FolderSource
+    from ui import report
+    from ui.settings import load_settings
+    from ui.wiring import add_descriptors, open_library
+
+    settings = load_settings(home=home, library=library, workers=workers)
+    folders = [FolderSource(path) for path in sources or []]
+    with open_library(settings) as opened, report.progress() as bar:
+        if drop is not None:
+            opened.drop(drop)
+            report.tell(bar, f"{drop} forgotten")
+        task = bar.add_task("describing", total=None)
+
+        def progressed(progress: Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total)
+
+        added, done = add_descriptors(
+            settings, opened, folders, progressed, from_thumbnails=from_thumbnails
+        )
+    if not added:
+        say("nothing to add: the library holds every descriptor that the settings name")
+        return
+    say(
+        f"{', '.join(added)} added: {done.from_sources:,} pictures described from their sources, "
+        f"{done.from_thumbnails:,} from thumbnails"
+    )
 
 
 def info(library: LibraryDir = None, home: Home = None) -> None:
@@ -153,7 +199,7 @@ def calibrate(
         outcome = calibration.run(
             opened,
             make_checker(settings, opened),
-            factory(),
+            factory(settings),
             files,
             count=pictures,
             workers=settings.workers,

@@ -28,7 +28,7 @@ def run(out: Path) -> None:
     out = out.absolute()
     settings = load_settings(home=out / "home", library=out / "library")
     with make_library(settings) as library:
-        tally = ingest(FolderSource(GALLERY, "demo gallery"), library, factory())
+        tally = ingest(FolderSource(GALLERY, "demo gallery"), library, factory(settings))
         say(f"1. Indexed the community gallery: {tally.done} known pictures with their recipes.")
         checker = make_checker(settings, library)
         studio = make_studio(settings, checker)

@@ -1,0 +1,143 @@
+"""The catalog's SQLite file: its tables, their migrations, transactions."""
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from provenance.errors import CheckError, MissingError
+
+MIGRATIONS = (
+    """
+    CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE descriptor(
+        id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, version TEXT NOT NULL,
+        metric TEXT NOT NULL, dim INTEGER NOT NULL);
+    -- One row for each distinct picture, however many references show it. AUTOINCREMENT: an id is
+    -- never used again, so that an index built before a removal cannot point at another picture.
+    CREATE TABLE picture(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, content TEXT UNIQUE NOT NULL,
+        width INTEGER NOT NULL, height INTEGER NOT NULL, detail REAL NOT NULL);
+    CREATE TABLE vector(
+        descriptor_id INTEGER NOT NULL REFERENCES descriptor(id),
+        picture_id INTEGER NOT NULL REFERENCES picture(id) ON DELETE CASCADE,
+        value BLOB NOT NULL, PRIMARY KEY(descriptor_id, picture_id)) WITHOUT ROWID;
+    CREATE TABLE thumbnail(
+        picture_id INTEGER PRIMARY KEY REFERENCES picture(id) ON DELETE CASCADE,
+        webp BLOB NOT NULL);
+    CREATE TABLE reference(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, uri TEXT UNIQUE NOT NULL,
+        picture_id INTEGER NOT NULL REFERENCES picture(id),
+        source TEXT NOT NULL, title TEXT NOT NULL, license TEXT NOT NULL,
+        stamp TEXT NOT NULL, recipe TEXT, recipe_key TEXT);
+    CREATE INDEX reference_picture ON reference(picture_id);
+    CREATE INDEX reference_recipe ON reference(recipe_key) WHERE recipe_key IS NOT NULL;
+    -- FAISS files that were built from this catalog; a file that is not listed is never opened.
+    CREATE TABLE generation(
+        id INTEGER PRIMARY KEY AUTOINCREMENT, descriptor TEXT NOT NULL, file TEXT UNIQUE NOT NULL,
+        sha256 TEXT NOT NULL, upto_picture INTEGER NOT NULL, removals INTEGER NOT NULL);
+    """,
+    """
+    -- 0 while a descriptor's values are being added: until then no search knows of it.
+    ALTER TABLE descriptor ADD COLUMN complete INTEGER NOT NULL DEFAULT 1;
+    """,
+)
+
+
+class Database:
+    """One connection to the SQLite file. Raises CheckError when the file is damaged."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        if not create and not path.is_file():
+            raise MissingError(f"no library at {path.parent}; make one with: firsthand index add")
+        self._path = path
+        with _as_check_error(path):
+            self._db = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+        self._inode = path.stat().st_ino
+
+    def close(self) -> None:
+        self._db.close()
+
+    def require_present(self) -> None:
+        """Raises CheckError when the file is no longer the one that was opened."""
+        try:
+            same = self._path.stat().st_ino == self._inode
+        except OSError:
+            same = False
+        if not same:
+            raise CheckError(f"{self._path} was removed or replaced while it was in use")
+
+    @property
+    def version(self) -> str:
+        """Identity and change count: differs after every change of the references."""
+        return f"{self._meta('identity')}-{self._meta('changes')}"
+
+    @property
+    def removals(self) -> int:
+        return int(self._meta("removals"))
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the file."""
+        found = [str(row[0]) for row in self._all("PRAGMA integrity_check")]
+        broken = len(self._all("PRAGMA foreign_key_check"))
+        return [line for line in found if line != "ok"] + (
+            [f"{broken} rows point at rows that are not there"] if broken else []
+        )
+
+    def _migrate(self) -> None:
+        done = self._one("PRAGMA user_version")
+        if done > len(MIGRATIONS):
+            raise CheckError(f"{self._path} was made by a newer Firsthand (schema {done})")
+        for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+            with self._transaction():
+                if self._one("PRAGMA user_version") >= number:  # another process was faster
+                    continue
+                for statement in filter(None, map(str.strip, _without_comments(script).split(";"))):
+                    self._db.execute(statement)
+                if number == 1:
+                    meta = {"identity": uuid.uuid4().hex[:8], "changes": 0, "removals": 0}
+                    self._db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+                self._db.execute(f"PRAGMA user_version = {number}")
+
+    def _count(self, key: str) -> None:
+        self._db.execute("UPDATE meta SET value = value + 1 WHERE key = ?", (key,))
+
+    def _meta(self, key: str) -> Any:
+        return self._one("SELECT value FROM meta WHERE key = ?", key)
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        return self._all(sql, *values)[0][0]
+
+    def _all(self, sql: str, *values: Any) -> list[Any]:
+        with _as_check_error(self._path):
+            return self._db.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _as_check_error(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.rollback()
+                raise
+            self._db.commit()
+
+
+def _without_comments(script: str) -> str:
+    return "\n".join(line for line in script.split("\n") if not line.strip().startswith("--"))
+
+
+@contextmanager
+def _as_check_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CheckError(f"the library's catalog {path} cannot be used: {error}") from error
