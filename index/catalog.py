@@ -57,11 +57,7 @@ class Catalog(Database):
 
     def specs(self, *, complete: bool = True) -> tuple[DescriptorSpec, ...]:
         """The descriptors of which every picture has a value; or those that are being added."""
-        rows = self._all(
-            "SELECT name, version, metric, dim FROM descriptor WHERE complete = ? ORDER BY id",
-            complete,
-        )
-        return tuple(DescriptorSpec(*row) for row in rows)
+        return tuple(self._numbers(complete=complete))
 
     def counts(self) -> dict[str, int]:
         """References, distinct pictures, and bytes of thumbnails."""
@@ -110,15 +106,14 @@ class Catalog(Database):
     def add_values(self, batch: Sequence[tuple[int, Mapping[str, Value]]]) -> None:
         """Values, by picture, of the descriptors that are being added: all of the batch or none."""
         with self._transaction():
-            wanted = {spec.name: spec for spec in self.specs(complete=False)}
-            numbers = dict(self._db.execute("SELECT name, id FROM descriptor").fetchall())
+            numbers = self._numbers(complete=False)
             self._db.executemany(
                 "INSERT OR REPLACE INTO vector VALUES (?, ?, ?)",
                 [
-                    (numbers[name], picture, value.vector.tobytes())
+                    (numbers[value.spec], picture, value.vector.tobytes())
                     for picture, values in batch
-                    for name, value in values.items()
-                    if wanted.get(name) == value.spec
+                    for value in values.values()
+                    if value.spec in numbers
                 ],
             )
 
@@ -147,7 +142,7 @@ class Catalog(Database):
     def add(self, batch: Sequence[NewReference]) -> None:
         """Adds or replaces references, all of the batch or none of it."""
         with self._transaction():
-            numbers = dict(self._db.execute("SELECT name, id FROM descriptor").fetchall())
+            numbers = self._numbers(complete=True)
             for new in batch:
                 self._delete_references("uri = ?", new.uri)
                 self._insert(new, numbers)
@@ -316,7 +311,14 @@ class Catalog(Database):
         self._db.execute("DELETE FROM generation WHERE descriptor = ?", (name,))
         self._db.execute("DELETE FROM descriptor WHERE name = ?", (name,))
 
-    def _insert(self, new: NewReference, numbers: Mapping[str, int]) -> None:
+    def _numbers(self, *, complete: bool) -> dict[DescriptorSpec, int]:
+        rows = self._all(
+            "SELECT id, name, version, metric, dim FROM descriptor WHERE complete = ? ORDER BY id",
+            complete,
+        )
+        return {DescriptorSpec(*row[1:]): row[0] for row in rows}
+
+    def _insert(self, new: NewReference, numbers: Mapping[DescriptorSpec, int]) -> None:
         print_ = new.fingerprint
         picture = self.picture_of(print_.content)
         if picture is None:
@@ -326,7 +328,7 @@ class Catalog(Database):
             ).lastrowid
             self._db.executemany(
                 "INSERT INTO vector VALUES (?, ?, ?)",
-                [(numbers[n], picture, v.vector.tobytes()) for n, v in print_.values.items()],
+                [(numbers[v.spec], picture, v.vector.tobytes()) for v in print_.values.values()],
             )
         if new.thumbnail:
             row = (picture, new.thumbnail)

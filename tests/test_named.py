@@ -16,7 +16,7 @@ from PIL import Image
 
 from provenance.embed.named import named
 from provenance.embed.sscd import prepared
-from provenance.errors import MissingError, UsageError
+from provenance.errors import CheckError, MissingError, UsageError
 from provenance.fingerprint import reduced
 from tests import tiny
 
@@ -172,6 +172,13 @@ def test_a_file_that_is_swapped_after_the_start_is_not_run(tmp_path: Path) -> No
     descriptor = named(tiny.sscd(tmp_path / "net.pt"))
     tiny.sscd(tmp_path / "net.pt", seed=1)
     with pytest.raises(UsageError, match="not the file that you have confirmed"):
+        descriptor.describe([Image.new("RGB", (64, 64))])
+
+
+def test_a_folder_that_changes_after_the_start_is_not_used(folders: Path) -> None:
+    descriptor = named(f"clip:{folders / 'clip'}")
+    tiny.folder("clip", folders / "clip", seed=1)
+    with pytest.raises(CheckError, match="has changed since"):
         descriptor.describe([Image.new("RGB", (64, 64))])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from provenance.errors import MissingError, UsageError
+from provenance.errors import CheckError, MissingError, UsageError
 from provenance.fingerprint import DescriptorSpec, Vector, unit_row
 
 
@@ -43,17 +43,17 @@ _PROCESSORS = ("processor_config.json", "preprocessor_config.json")  # transform
 class PretrainedDescriptor:
     """A Descriptor; its network loads when the first picture arrives.
 
-    `source` is a folder, or a hub id whose files are in the local Hugging Face cache. The vector
-    is what each family is used with for retrieval: DINOv2's CLS token after the last norm, CLIP's
-    and SigLIP's image features.
+    `source` is a folder's whole path, or a hub id whose files are in the local Hugging Face cache.
+    The vector is what each family is used with for retrieval: DINOv2's CLS token after the last
+    norm, CLIP's and SigLIP's image features.
     """
 
     def __init__(self, family: str, source: str) -> None:
         self._folder = _folder(source)
         config = _config(self._folder, family)
         dim = _width(config, FAMILIES[family])
-        version = _digest(_files(self._folder))[:12]
-        self.spec = DescriptorSpec(_name(family, source, dim), version, "cosine", dim)
+        name = _name(family, source, dim)
+        self.spec = DescriptorSpec(name, _version(self._folder), "cosine", dim)
 
     def describe(self, images: Sequence[Image.Image]) -> list[Vector]:
         """(dim,) float32 unit rows, one picture at a time."""
@@ -79,6 +79,10 @@ class PretrainedDescriptor:
 
         logging.disable_progress_bar()
         logging.set_verbosity_error()
+        if self.spec.version != _version(self._folder):
+            raise CheckError(
+                f"{self._folder} has changed since {self.spec} was asked for; start anew"
+            )
         where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             processor = AutoImageProcessor.from_pretrained(self._folder, backend="pil", **where)
@@ -99,7 +103,7 @@ class PretrainedDescriptor:
 
 
 def _folder(source: str) -> Path:
-    if (folder := Path(source).expanduser()).is_dir():
+    if (folder := Path(source)).is_absolute() and folder.is_dir():
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise MissingError(f"no model folder {source}")
@@ -150,14 +154,14 @@ def _files(folder: Path) -> list[Path]:
     return [*weights, folder / "config.json", *processors]
 
 
-def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 over "SHA-256  name" of each file, in order."""
+def _version(folder: Path) -> str:
+    """The beginning of a SHA-256 over "SHA-256  name" of each file that decides the vectors."""
     digest = hashlib.sha256()
-    for path in files:
+    for path in _files(folder):
         with path.open("rb") as file:
             body = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(f"{body}  {path.name}\n".encode())
-    return digest.hexdigest()
+    return digest.hexdigest()[:12]
 
 
 def _name(family: str, source: str, dim: int) -> str:
