@@ -137,10 +137,14 @@ class Library:
 
     @property
     def calibration(self) -> Calibration | None:
-        """How close unrelated references come; None before `keep_calibration`."""
+        """How close unrelated references come, by the descriptors held; None before one is kept."""
         with self._lock:
-            held = self._catalog.calibration()
-        return Calibration.from_json(json.loads(held)) if held else None
+            held, specs = self._catalog.calibration(), self._catalog.specs()
+        if held is None:
+            return None
+        found = Calibration.from_json(json.loads(held))
+        tails = {name: tail for name, tail in found.tails.items() if tail.spec in specs}
+        return replace(found, tails=tails)
 
     def keep_calibration(self, calibration: Calibration) -> None:
         with self.writing(), self._lock:

@@ -18,6 +18,7 @@ from index.describe import Progress, describe
 from index.ingest import ingest
 from index.library import Library
 from index.sources import FolderSource
+from provenance.chance import Calibration, Tail
 from provenance.errors import CheckError, MissingError, UsageError, VersionMismatch
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Fingerprinter, Vector
 from provenance.hashes import hash_descriptors
@@ -333,6 +334,18 @@ def test_another_version_is_added_only_in_the_place_of_the_old(library: Library)
     assert library.verify() == []
     with pytest.raises(UsageError, match="no descriptor nothing"):
         library.drop("nothing")
+
+
+def test_a_calibration_of_another_version_is_not_used(library: Library) -> None:
+    describe(library, [MEAN], mean_only)
+    pdq = next(spec for spec in library.specs if spec.name == "pdq-256")
+    tails = {spec.name: Tail(spec, 0.5, 0.2, 0.01) for spec in (pdq, MEAN)}
+    library.keep_calibration(Calibration("v", 5, 200, 0, tails))
+    library.drop("mean-48")
+    newer = Mean("2")
+    describe(library, [newer.spec], lambda: Fingerprinter([newer]))
+    assert library.calibration
+    assert library.calibration.tails == {"pdq-256": tails["pdq-256"]}
 
 
 def test_adding_references_asks_for_the_same_descriptors(library: Library) -> None:
