@@ -147,7 +147,8 @@ def _write_reference(side: int, wholes: int, work: tuple[Path, int | None], targ
 
 def _calibrate(library: Library, checker: Checker, pages: Sequence[Path]) -> None:
     try:
-        outcome = calibration.run(library, checker, factory(), pages, count=1000, workers=1)
+        made = factory(load_settings())
+        outcome = calibration.run(library, checker, made, pages, count=1000, workers=1)
     except UsageError as error:
         print(f"not calibrated: {error}")
         return
