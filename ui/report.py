@@ -79,8 +79,9 @@ def summary(rows: Sequence[Row]) -> str:
         return told
     held = sum(len(group) for group in groups.values())
     some = sum(is_outside(row) for row in rows)
+    kind = "group" if len(groups) == 1 else "groups"
     more = f", {some:,} more close to some of a group" if some else ""
-    return f"{told}\n{held:,} pictures in {len(groups):,} groups of near duplicates{more}"
+    return f"{told}\n{held:,} pictures in {len(groups):,} {kind} of near duplicates{more}"
 
 
 def group_lines(rows: Sequence[Row]) -> Iterator[str]:
