@@ -166,10 +166,12 @@ class Grouping:
     def _look_back(self, picture: Fingerprint, near: Candidate) -> Candidate | None:
         """The second look with the two changed about, where more of the picture could be found."""
         found, limit = near.alignment, self._checker.policy.thresholds.get(LOCAL.name)
-        held = self._pictures.features(near.reference)
-        if found is None or limit is None or held is None:
+        if found is None or limit is None:
             return None
         if replace(found, overlap=1.0).similarity < limit.review:
+            return None
+        held = self._pictures.features(near.reference)
+        if held is None:
             return None
         mine = unpacked(picture.values[LOCAL.name].vector, KEPT)
         back = second_look(unpacked(held[0]), held[1], mine, (picture.width, picture.height))
