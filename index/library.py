@@ -161,6 +161,12 @@ class Library:
             if fingerprint and shown:
                 yield shown[picture][0], fingerprint
 
+    def compare(self, fingerprint: Fingerprint, content: str) -> list[Candidate]:
+        """The references that show the picture of this content, near or not, as candidates."""
+        with self._lock:
+            picture = self._catalog.picture_of(content)
+            return self._candidates([picture or 0], fingerprint, None, set())
+
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
         with self._lock:
             return self._catalog.features(reference.id)
@@ -222,6 +228,12 @@ class Library:
         """The thumbnails, by picture id, that are kept of these pictures."""
         with self._lock:
             return self._catalog.thumbnails(pictures)
+
+    def keep(self, fingerprint: Fingerprint) -> None:
+        """Adds a picture of which nothing but its pixels is known, once; its URI is its content."""
+        new = NewReference(fingerprint.content, "", "", "", "", None, fingerprint, None)
+        if self.reference(new.uri) is None:
+            self.add([new])
 
     def remove(self, *, uri: str | None = None, source: str | None = None) -> int:
         """Removes one reference, or all of one source; says how many."""

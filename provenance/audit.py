@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from provenance.check import Checker
+from provenance.groups import Grouping, Link
 from provenance.scan import FingerprinterFactory, Scanned, scan
 from provenance.verdict import NO_VERDICT
 
@@ -23,22 +24,54 @@ def audit(
     *,
     workers: int = 1,
     journal: "Journal | None" = None,
+    grouping: Grouping | None = None,
 ) -> Iterator[Finding]:
     """A finding for each path, in order. Raises CheckError when the check itself cannot run.
 
     `factory` makes the fingerprinter of each worker process, with the checker's descriptors.
+    With `grouping` a finding has what `grouped` needs.
     """
-    todo = [path for path in paths if journal is None or journal.finding(path) is None]
+    known = journal.findings(paths) if journal is not None else {}
+    todo = [path for path in paths if path not in known]
     fresh = scan(todo, factory, workers=workers, thumbnails=False)
     for path in paths:
-        known = None if journal is None else journal.finding(path)
-        if known is not None:
-            yield known
-            continue
-        finding = _judge(next(fresh), checker)
-        if journal is not None:
-            journal.add(path, finding)
+        if finding := known.get(path):
+            if grouping and finding["content"]:
+                links = {to: Link.from_json(link) for to, link in finding["links"].items()}
+                grouping.add_known(finding["content"], links)
+        else:
+            finding = _judge(scanned := next(fresh), checker)
+            if grouping:
+                finding |= _linked(scanned, grouping)
+            if journal is not None:
+                journal.add(path, finding)
         yield finding
+
+
+def grouped(findings: Sequence[Finding], grouping: Grouping | None) -> list[Finding]:
+    """The findings of a whole audit with `group` and `near`, which say what is close to what.
+
+    `group` is the picture's group and how the picture is close to the first of it, `near` are the
+    pictures nearest to it. Both are None where nothing was looked for.
+    """
+    plain = [{k: v for k, v in each.items() if k not in _FOR_GROUPS} for each in findings]
+    if grouping is None:
+        return [{**finding, "group": None, "near": None} for finding in plain]
+    told = grouping.told([(each["path"], each["content"]) for each in findings])
+    return [{**finding, **more} for finding, more in zip(plain, told, strict=True)]
+
+
+_FOR_GROUPS = ("content", "links")
+
+
+def _linked(scanned: Scanned, grouping: Grouping) -> Finding:
+    if scanned.fingerprint is None:
+        return {"content": None, "links": {}}
+    links = grouping.add(scanned.fingerprint)
+    return {
+        "content": scanned.fingerprint.content,
+        "links": {to: link.to_json() for to, link in links.items()},
+    }
 
 
 class Journal:
@@ -49,7 +82,6 @@ class Journal:
     """
 
     def __init__(self, file: Path, basis: str) -> None:
-        self._file = file
         self._found: dict[str, tuple[str, Finding]] = {}
         file.parent.mkdir(parents=True, exist_ok=True)
         self._out = file.open("ab+")
@@ -77,12 +109,12 @@ class Journal:
         stamp, finding = self._found.get(str(path), ("", None))
         return finding if finding and stamp == _stamp(path) else None
 
+    def findings(self, paths: Sequence[Path]) -> dict[Path, Finding]:
+        """The findings that count, of these paths."""
+        return {path: found for path in paths if (found := self.finding(path))}
+
     def add(self, path: Path, finding: Finding) -> None:
         self._write([str(path), _stamp(path), finding])
-
-    def finished(self) -> None:
-        """Forgets everything: the audit has reached its end."""
-        self._file.unlink(missing_ok=True)
 
     def _write(self, line: Any) -> None:
         self._out.write(json.dumps(line).encode() + b"\n")

@@ -6,7 +6,7 @@ from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import Fingerprint, Fingerprinter
 from provenance.images import Picture
 from provenance.local import SPEC as LOCAL
-from provenance.local import Features, second_look, unpacked
+from provenance.local import second_look, unpacked
 from provenance.match import Candidate, Index
 from provenance.recipe import Recipe
 from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
@@ -72,22 +72,22 @@ class Checker:
 
     def _candidates(self, fingerprint: Fingerprint, policy: Policy) -> list[Candidate]:
         candidates = self.index.search(fingerprint, CANDIDATES)
-        value = fingerprint.values.get(LOCAL.name)
-        if value is None or LOCAL.name not in policy.thresholds:
-            return candidates
-        mine = unpacked(value.vector)
-        size = fingerprint.width, fingerprint.height
         chosen = {c.reference.id for c in worth_a_look(candidates, policy)}
         return [
-            self._look(mine, size, candidate) if candidate.reference.id in chosen else candidate
+            self.look(fingerprint, candidate) if candidate.reference.id in chosen else candidate
             for candidate in candidates
         ]
 
-    def _look(self, mine: Features, size: tuple[int, int], candidate: Candidate) -> Candidate:
+    def look(self, fingerprint: Fingerprint, candidate: Candidate) -> Candidate:
+        """The candidate after the second look, where the policy decides by it."""
+        value = fingerprint.values.get(LOCAL.name)
+        if value is None or LOCAL.name not in self._policy.thresholds:
+            return candidate
         held = self.index.features(candidate.reference)
         if held is None:
             raise CheckError(f"the library has no local features of {candidate.reference.uri}")
-        found = second_look(mine, size, unpacked(held[0]), held[1])
+        size = fingerprint.width, fingerprint.height
+        found = second_look(unpacked(value.vector), size, unpacked(held[0]), held[1])
         likeness = found.similarity if found else 0.0
         similarity = {**candidate.similarity, LOCAL.name: likeness}
         return replace(candidate, similarity=similarity, alignment=found)

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,52 @@ def test_audit_reports_copies_and_writes_every_report(tmp_path: Path, indexed: P
     assert (tmp_path / "r.html").stat().st_size > 10_000
     assert len((tmp_path / "r.csv").read_text("utf-8-sig").splitlines()) == 6
     assert not list((tmp_path / "home" / "audits").glob("*"))
+
+
+def test_audit_groups_near_duplicates(tmp_path: Path, indexed: Path) -> None:
+    folder = tmp_path / "stock"
+    folder.mkdir()
+    photo = Image.open(PHOTOS / "hubble_deep_field.jpg").convert("RGB").resize((500, 436))
+    photo.save(folder / "a.png")
+    assert firsthand("audit", folder).stdout == "1 pictures: 1 clear\n"
+    photo.crop((50, 50, 450, 400)).save(folder / "b.png")
+    (folder / "c.png").write_bytes((folder / "a.png").read_bytes())
+    done = firsthand("audit", folder, folder.resolve() / "a.png")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"group 1    {folder}/a.png, {folder}/b.png, {folder}/c.png",
+        "3 pictures: 3 clear",
+        "3 pictures in 1 group of near duplicates",
+    ]
+    for option, group in (("--fast", [1, None, 1]), ("--no-groups", [None] * 3)):
+        rows = firsthand("audit", folder, option, "--json", "-").stdout.splitlines()
+        told = [json.loads(row)["group"] for row in rows]
+        assert [each and each["id"] for each in told] == group
+    assert not list((tmp_path / "home" / "audits").glob("*"))
+    assert indexed
+
+
+def test_a_killed_audit_goes_on_with_its_groups(tmp_path: Path, indexed: Path) -> None:
+    folder = tmp_path / "entries"
+    folder.mkdir()
+    for number in range(12):
+        photo = Image.open(PHOTOS / "hubble_deep_field.jpg").convert("RGB").resize((500, 436))
+        photo.crop((0, 0, 500 - number, 436)).save(folder / f"{number:02}.png")
+    running = subprocess.Popen([*FIRSTHAND, "audit", str(folder)])
+    audits = tmp_path / "home" / "audits"
+    while running.poll() is None and not _lines(audits) > 4:
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    assert 4 < _lines(audits) < 13
+    again = firsthand("audit", folder)
+    assert again.stdout.splitlines()[-1] == "12 pictures in 1 group of near duplicates"
+    assert not list(audits.glob("*"))
+    assert indexed
+
+
+def _lines(audits: Path) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in audits.glob("*/journal.jsonl"))
 
 
 def test_exit_codes_of_an_audit(tmp_path: Path, indexed: Path) -> None:

@@ -18,6 +18,7 @@ Row = Mapping[str, Any]
 """One line of a command's JSON."""
 
 _COLOURS = ("#e53935", "#1e88e5", "#fb8c00")  # of the outlines, match by match
+_GROUP_SHOWN = 12  # pictures
 
 
 def status(row: Row) -> str:
@@ -40,6 +41,38 @@ def evidence(row: Row, index: Index) -> dict[str, Any]:
     name = row.get("path") or f"seed {row.get('seed')}, withheld"
     image = None if row["error"] else _own_image(row.get("path"), close)
     return {**row, "name": name, "status": status(row), "image": image, "shown": shown}
+
+
+def near_duplicates(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    """The rows of each group of near duplicates, by the group's number."""
+    groups: dict[int, list[Row]] = {}
+    for row in rows:
+        if row.get("group"):
+            groups.setdefault(row["group"]["id"], []).append(row)
+    return dict(sorted(groups.items()))
+
+
+def is_outside(row: Row) -> bool:
+    """Whether a picture of no group is close to some, but not all, of one."""
+    return bool(row.get("near")) and not row["group"]
+
+
+def group_evidence(group: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
+    """A group's pictures beside each other, and those close to some of them, as data URIs."""
+    names = {row["path"] for row in group}
+    outside = [row for row in rows if is_outside(row) and row["near"][0]["path"] in names]
+    return {
+        "number": group[0]["group"]["id"],
+        "size": len(group),
+        "pictures": [
+            {"name": row["path"], "image": _own_image(row["path"], ()), "to": row["group"]}
+            for row in group[:_GROUP_SHOWN]
+        ],
+        "outside": [
+            {"name": row["path"], "image": _own_image(row["path"], ()), "to": row["near"][0]}
+            for row in outside[:_GROUP_SHOWN]
+        ],
+    }
 
 
 def _reference_image(match: Mapping[str, Any], index: Index, colour: str) -> str | None:

@@ -4,7 +4,7 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,15 @@ from rich.text import Text
 
 from provenance.files import write_whole
 from provenance.match import Index
-from ui.evidence import Row, evidence, status
+from ui.evidence import Row, evidence, group_evidence, is_outside, near_duplicates, status
 
 if TYPE_CHECKING:
     from ui.calibration import Outcome
 
 _STYLE = {"clear": "green", "review": "yellow", "block": "red", "unreadable": "magenta"}
 _CLEAR_SHOWN = 200
+_GROUPS_SHOWN = 100
+_LINES_SHOWN = 40
 _ORDER = ("block", "review", "unreadable", "clear")
 
 
@@ -74,23 +76,57 @@ def details(row: Row) -> Text:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Counts by decision."""
+    """Counts by decision, and of near duplicates."""
     counts = Counter(map(status, rows))
     parts = [f"{counts[name]:,} {name}" for name in reversed(_ORDER) if counts[name]]
-    return f"{len(rows):,} pictures: {', '.join(parts) or 'nothing to do'}"
+    told = f"{len(rows):,} pictures: {', '.join(parts) or 'nothing to do'}"
+    groups = near_duplicates(rows)
+    if not groups:
+        return told
+    held = sum(len(group) for group in groups.values())
+    some = sum(is_outside(row) for row in rows)
+    kind = "group" if len(groups) == 1 else "groups"
+    more = f", {some:,} more close to some of a group" if some else ""
+    return f"{told}\n{held:,} pictures in {len(groups):,} {kind} of near duplicates{more}"
+
+
+def group_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """A line for each group of near duplicates, and for what is close to some of a group."""
+    lines = [
+        f"{f'group {number}':10} {_listed([row['path'] for row in group])}"
+        for number, group in near_duplicates(rows).items()
+    ]
+    lines += [
+        f"{'close':10} {row['path']}: to {_listed([near['path'] for near in row['near']])}"
+        for row in rows
+        if is_outside(row)
+    ]
+    yield from lines[:_LINES_SHOWN]
+    if len(lines) > _LINES_SHOWN:
+        yield f"... and {len(lines) - _LINES_SHOWN:,} more: --json and --csv name them"
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line a row, with its best match. Cells that a spreadsheet would run are quoted."""
+    """One line a row, with its best match and what is nearest to it among the audited pictures.
+
+    Cells that a spreadsheet would run are quoted.
+    """
     out = io.StringIO()
     table = csv.writer(out)
-    table.writerow(
-        ["path", "decision", "reasons", "error", "score", "why", "reference", "title", "license"]
-    )
+    head = ["path", "decision", "reasons", "error", "score", "why", "reference", "title", "license"]
+    table.writerow([*head, "group", "near", "near_score"])
     for row in rows:
         best = row["matches"][0] if row["matches"] else {}
         cells = [row["path"], row["decision"], "; ".join(row["reasons"]), row["error"]]
         cells += [best.get(key, "") for key in ("score", "why", "uri", "title", "license")]
+        nearest = row["near"][0] if row.get("near") else {"path": "", "score": ""}
+        group = row["group"]["id"] if row.get("group") else ""
+        cells += [group, nearest["path"], nearest["score"]]
         table.writerow([_harmless(cell) for cell in cells])
     write_whole(path, out.getvalue().encode("utf-8-sig"))
 
@@ -105,6 +141,7 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
     ordered = sorted(rows, key=lambda row: _ORDER.index(status(row)))
     counts = Counter(map(status, rows))
     clear = [row for row in rows if status(row) == "clear"][:_CLEAR_SHOWN]
+    groups = near_duplicates(rows)
     html = _render(
         "report.html",
         title=title,
@@ -112,6 +149,8 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
         total=len(rows),
         shown=[evidence(row, index) for row in ordered if status(row) != "clear"],
         clear=[evidence(row, index) for row in clear],
+        groups=[group_evidence(groups[number], rows) for number in list(groups)[:_GROUPS_SHOWN]],
+        groups_hidden=max(0, len(groups) - _GROUPS_SHOWN),
         library=next((row["library"] for row in rows if row.get("library")), None),
         policy=next((row["policy"] for row in rows if row.get("policy")), None),
     )

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ from provenance.audit import Journal
 from provenance.check import Checker
 from provenance.embed.bundled import BundledDescriptor
 from provenance.embed.named import named
+from provenance.errors import CheckError
 from provenance.files import write_whole
 from provenance.fingerprint import Descriptor, DescriptorSpec, Fingerprinter
+from provenance.groups import Grouping
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
 from provenance.local import LocalDescriptor
@@ -105,12 +109,38 @@ def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> 
     return Studio(painter, checker, gates, partial(hold_for_review, settings.review))
 
 
-def audit_journal(settings: Settings, roots: Sequence[Path], checker: Checker) -> Journal:
-    """The journal of an audit of these paths: by this policy, against this library."""
+@contextmanager
+def audit_records(
+    settings: Settings, roots: Sequence[Path], checker: Checker, *, groups: bool
+) -> Iterator[tuple[Journal, Grouping | None]]:
+    """What an audit of these paths, by this policy and against this library, finds as it goes.
+
+    The next one goes on from there if this one is stopped; one that reaches its end leaves nothing.
+    """
     place = [str(settings.library), checker.policy.name, *(str(path.resolve()) for path in roots)]
     name = hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
-    basis = f"{checker.policy} {checker.index.version}"
-    return Journal(settings.home / "audits" / f"{name}.jsonl", basis)
+    folder = settings.home / "audits" / name
+    with ExitStack() as stack:
+        grouping, identity = None, "no groups"
+        if groups:
+            pictures = stack.enter_context(_pictures(folder / "pictures", checker))
+            stack.enter_context(pictures.writing())
+            identity = pictures.version.partition("-")[0]
+            inside = Checker(checker.fingerprinter, pictures, checker.policy)
+            grouping = Grouping(inside, pictures)
+        basis = f"{checker.policy} {checker.index.version} {identity}"
+        journal = stack.enter_context(Journal(folder / "journal.jsonl", basis))
+        yield journal, grouping
+    shutil.rmtree(folder)
+
+
+def _pictures(folder: Path, checker: Checker) -> Library:
+    """The library of an audit's own pictures: a cache, made anew when in doubt."""
+    try:
+        return Library.create(folder, checker.fingerprinter.specs)
+    except CheckError:
+        shutil.rmtree(folder)
+        return Library.create(folder, checker.fingerprinter.specs)
 
 
 def nearest(settings: Settings, library: Library, image: Path, count: int) -> list[dict[str, Any]]:

@@ -37,7 +37,10 @@ def image_files_of(paths: Sequence[Path]) -> list[Path]:
             files.append(path)
         else:
             raise UsageError(f"no such file or folder: {path}")
-    return list(dict.fromkeys(files))
+    once: dict[Path, Path] = {}
+    for path in files:
+        once.setdefault(path.parent.resolve() / path.name, path)
+    return list(once.values())
 
 
 def write_json(rows: Sequence[dict[str, Any]], target: str | None) -> None:
