@@ -129,13 +129,15 @@ class Alignment:
     """What the second look found of a reference in a picture.
 
     `cells` counts the distinct places that one transform explains, in the picture and in the
-    reference, whichever are fewer; `overlap` (0..1) is the share of the reference between them;
-    `reference_region` is the upright rectangle around them, in pixels of the reference, and
-    `region` where it lies in the picture, in its pixels. `edits` are words for what was done.
+    reference, whichever are fewer; `overlap` (0..1) is the share of the reference between them,
+    `explained` (0..1) their share of the picture's features; `reference_region` is the upright
+    rectangle around them, in pixels of the reference, and `region` where it lies in the picture, in
+    its pixels. `edits` are words for what was done.
     """
 
     cells: int
     overlap: float
+    explained: float
     region: Polygon
     reference_region: Polygon
     edits: tuple[str, ...] = ()
@@ -147,12 +149,13 @@ class Alignment:
 
     @property
     def similarity(self) -> float:
-        """0..1, from both figures, whichever says less.
+        """0..1, from the number of places and from what they are a share of, whichever says less.
 
-        Half at 14 places, and at 12 % of the reference: unrelated pictures agree in fewer, and
-        different pictures that share a printed logo or a text share less.
+        Half at 14 places, and at 12 % of the reference or 20 % of the picture's features: unrelated
+        pictures agree in fewer, and different pictures that share a printed logo or a text share
+        less of both. The second is for a part of a reference whose features keep together.
         """
-        share = self.overlap / (self.overlap + 0.12)
+        share = max(self.overlap / (self.overlap + 0.12), self.explained / (self.explained + 0.2))
         return min(self.cells / (self.cells + 14), share)
 
 
@@ -192,6 +195,7 @@ def second_look(
             best = Alignment(
                 found.cells,
                 _hull_area(found.reference_points / theirs),
+                round(found.cells / len(picture), 4),
                 _polygon(corners * picture_size),
                 _polygon(box / theirs * reference_size),
                 ("mirrored",) * flip + ("negative",) * negative + _edits(found, mine, theirs),

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from provenance.embed.net import CopyNet
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
-SPEC = DescriptorSpec("firsthand-256", "1", "cosine", 256)
+SPEC = DescriptorSpec("firsthand-256", "2", "cosine", 256)
+WINDOWS = (
+    (0.0, 0.0, 1.0, 1.0),
+    *((x, y, x + 0.5, y + 0.5) for y in (0.0, 0.25, 0.5) for x in (0.0, 0.25, 0.5)),
+)
+"""The whole picture, then nine parts of half its width and height."""
+_NEIGHBOURS, _STRENGTH = 10, 0.35  # of the background, and how much of their mean is taken off
 
 
 class BundledDescriptor:
@@ -27,7 +33,7 @@ class BundledDescriptor:
         self._weights = weights
 
     def describe(self, images: Sequence[Image.Image]) -> list[Vector]:
-        """(256,) float32 unit rows.
+        """(10, 256) float32 unit rows each: of the whole picture and of nine parts of it.
 
         One picture at a time: in a batch the sums' order, and so the last bits, would differ.
         """
@@ -37,11 +43,20 @@ class BundledDescriptor:
         with torch.inference_mode():
             for image in images:
                 pixels = torch.from_numpy(prepared(image)).float() / 255
-                rows.append(self._net(pixels.permute(2, 0, 1)[None])[0].numpy())
+                found = self._net(pixels.permute(2, 0, 1)[None], WINDOWS)[0].numpy()
+                rows.append(normalized(found, self._background))
         return rows
 
-    @cached_property
+    @property
     def _net(self) -> "CopyNet":
+        return self._loaded[0]
+
+    @property
+    def _background(self) -> NDArray[np.float32]:
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple["CopyNet", NDArray[np.float32]]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -49,14 +64,28 @@ class BundledDescriptor:
 
         net = CopyNet()
         try:
-            halves = load_file(self._weights)
-            net.load_state_dict({name: value.float() for name, value in halves.items()})
-        except (OSError, SafetensorError, RuntimeError) as error:
+            held = {name: value.float() for name, value in load_file(self._weights).items()}
+            background = held.pop("background").numpy()
+            net.load_state_dict(held)
+        except (OSError, SafetensorError, RuntimeError, KeyError) as error:
             raise MissingError(
                 f"the descriptor's weights {self._weights} cannot be loaded "
                 f"({str(error).splitlines()[0]}); install Firsthand again"
             ) from None
-        return net.eval()
+        return net.eval(), background
+
+
+def normalized(rows: NDArray[np.float32], background: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unit rows (K, dim) with what they share with their neighbours in the background taken off.
+
+    What resembles many pictures no longer resembles all of them: score normalisation on both sides,
+    by subtraction (Yokoo, 2021, "Contrastive learning with large memory bank and negative embedding
+    subtraction").
+    """
+    near = np.argpartition(-(rows @ background.T), _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+    apart = rows - _STRENGTH * background[near].mean(axis=1)
+    unit: NDArray[np.float32] = apart / np.linalg.norm(apart, axis=1, keepdims=True)
+    return unit
 
 
 def prepared(image: Image.Image) -> NDArray[np.uint8]:

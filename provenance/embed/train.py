@@ -1,6 +1,6 @@
 """Trains the bundled descriptor; goes on where it was stopped.
 
-    python -m provenance.embed.train --images ../shared/data/train --run RUN --steps 700
+    python -m provenance.embed.train --images ../shared/data/train --run RUN
 
 SSCD's recipe (Pizzi et al., CVPR 2022) at a small size: InfoNCE between a moderate and a strong
 view of each picture plus the KoLeo entropy term. Every tenth file is held out (see HELD_OUT).
@@ -19,14 +19,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
+from provenance.embed.bundled import prepared
 from provenance.embed.edits import edited
-from provenance.embed.net import CopyNet
+from provenance.embed.net import SIDE, CopyNet
 
 HELD_OUT = 10  # of the sorted files, each with an index divisible by this is never trained on
-STORED_SIDE = 192  # pixels a side of the pictures in memory
-BATCH = 96
+BACKGROUND = 2000  # pictures whose rows ship as the background of score normalisation
+BATCH = 128
 RATE = 2e-3
-TEMPERATURE = 0.06
+TEMPERATURE = 0.05
+COMPOSED = 0.1  # of a batch, share of pictures made of two: half and half, or blended
 KOLEO = 0.5  # weight of the entropy term
 
 
@@ -39,10 +41,24 @@ def held_out_files(folder: Path) -> list[Path]:
 
 
 def load_pictures(files: list[Path]) -> Tensor:
-    """(N, 3, STORED_SIDE, STORED_SIDE) uint8."""
-    size = (STORED_SIDE, STORED_SIDE)
-    rows = [np.asarray(Image.open(file).convert("RGB").resize(size)) for file in files]
+    """(N, 3, SIDE, SIDE) uint8."""
+    rows = [prepared(Image.open(file).convert("RGB")) for file in files]
     return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
+
+
+def draw(pictures: Tensor) -> Tensor:
+    """(BATCH, 3, SIDE, SIDE) float in [0, 1]: pictures, and some made of two."""
+    batch = pictures[torch.randint(0, len(pictures), (BATCH,))].float() / 255
+    half = SIDE // 2
+    for row in torch.nonzero(torch.rand(BATCH) < COMPOSED).flatten().tolist():
+        other = pictures[int(torch.randint(0, len(pictures), (1,)))].float() / 255
+        if torch.rand(1) < 0.5:
+            batch[row] = torch.lerp(batch[row], other, 0.5)
+        elif torch.rand(1) < 0.5:
+            batch[row, :, half:] = other[:, half:]
+        else:
+            batch[row, :, :, half:] = other[:, :, half:]
+    return batch
 
 
 def loss_of(views: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,10 +88,12 @@ def train(images: Path, run: Path, steps: int) -> None:
         cosine = 0.5 + 0.5 * float(np.cos(np.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / 60) * cosine + 1e-5
-        batch = pictures[torch.randint(0, len(pictures), (BATCH,))].float() / 255
+        batch = draw(pictures)
         with torch.no_grad():
             views = torch.cat([edited(batch, strong=False), edited(batch, strong=True)])
-        contrast, koleo = loss_of(net(views))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rows = net(views)[:, 0]
+        contrast, koleo = loss_of(rows.float())
         (contrast + KOLEO * koleo).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -85,11 +103,19 @@ def train(images: Path, run: Path, steps: int) -> None:
             _log(run, f"step {step + 1}/{steps} loss {average:.3f} {pace:.1f} views/s")
         if (step + 1) % 100 == 0 or step + 1 == steps:
             _save(run, net, optimizer, step + 1)
-    state = net.state_dict().items()
+    held = {**net.eval().state_dict(), "background": background_of(net, pictures)}
     save_file(
-        {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state},
+        {k: v.half().contiguous() if v.is_floating_point() else v for k, v in held.items()},
         run / "weights.safetensors",
     )
+
+
+def background_of(net: CopyNet, pictures: Tensor) -> Tensor:
+    """(BACKGROUND, DIM) rows of training pictures drawn at random."""
+    torch.manual_seed(0)
+    chosen = pictures[torch.randperm(len(pictures))[:BACKGROUND]]
+    with torch.inference_mode():
+        return torch.cat([net(some.float() / 255)[:, 0] for some in torch.split(chosen, 50)])
 
 
 def _resume(run: Path, net: CopyNet, optimizer: torch.optim.Optimizer) -> int:
@@ -120,7 +146,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=Path, default=Path("../shared/data/train"))
     parser.add_argument("--run", type=Path, required=True, help="folder of checkpoints and log")
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
