@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from index.sources import image_files
-from provenance.embed.bundled import BundledDescriptor
+from provenance.embed.bundled import SPEC, BundledDescriptor
 from provenance.embed.named import named
 from provenance.errors import MissingError, UsageError, VersionMismatch
 from provenance.fingerprint import (
@@ -130,6 +130,19 @@ def test_one_of_eight_hashes_is_that_of_the_turned_picture(
     upright = Value(PDQ, asked.values[PDQ.name].vector[0])
     assert similarity(asked.values[PDQ.name], whole) > 0.9
     assert similarity(upright, whole) < 0.7
+
+
+@pytest.mark.parametrize("name", ["coffee.png", "astronaut.png", "chelsea.png"])
+def test_the_bundled_descriptor_sees_a_part_of_a_larger_picture(photo: Photo, name: str) -> None:
+    page = photo("hubble_deep_field.jpg").resize((500, 400))
+    page.paste(photo(name).resize((240, 190)), (250, 205))
+    names = ("coffee.png", "astronaut.png", "chelsea.png", "rocket.jpg")
+    rows = BundledDescriptor().describe([reduced(photo(each)) for each in names])
+    asked = Value(SPEC, BundledDescriptor().describe([page])[0])
+    found = {n: similarity(asked, Value(SPEC, r[0])) for n, r in zip(names, rows, strict=True)}
+    assert max(found, key=lambda each: found[each]) == name
+    whole = Value(SPEC, asked.vector[0])
+    assert found[name] > similarity(whole, Value(SPEC, rows[names.index(name)][0])) + 0.1
 
 
 PDQ_FILES = Path(__file__).parent.parent.parent / "shared" / "data" / "pdq"

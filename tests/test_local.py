@@ -116,6 +116,16 @@ def test_a_shared_caption_is_little_of_the_picture(photo: Photo) -> None:
     assert found.similarity < 0.5
 
 
+def test_a_crop_of_a_picture_whose_features_keep_together_is_a_copy(photo: Photo) -> None:
+    whole = Image.new("RGB", (800, 800), "lightgray")
+    whole.paste(photo("coffee.png").resize((230, 160)), (430, 520))
+    found = look(whole.crop((330, 420, 780, 800)), whole)
+    assert found is not None
+    assert found.overlap < 0.1
+    assert found.explained > 0.4
+    assert found.similarity >= 0.5
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (64, 64), (500, 300)])
 def test_flat_pictures_have_no_features(size: tuple[int, int]) -> None:
     flat = Image.new("RGB", size, "teal")
