@@ -62,7 +62,7 @@ class Grouping:
 
     def __init__(self, checker: Checker, pictures: Pictures) -> None:
         """`pictures` are the checker's index."""
-        self._checker, self._pictures = checker, pictures
+        self._checker, self._pictures, self._policy = checker, pictures, checker.policy
         self._links: dict[str, dict[str, Link]] = {}
         self._groups: list[list[str]] = []
         self._group_of: dict[str, int] = {}
@@ -74,7 +74,7 @@ class Grouping:
         """
         content = picture.content
         if content not in self._group_of:
-            detailed = picture.detail >= self._checker.policy.min_detail
+            detailed = picture.detail >= self._policy.min_detail
             self._join(content, self._search(picture) if detailed else {})
             self._place(content, picture)
             if detailed:
@@ -147,31 +147,28 @@ class Grouping:
     def _linked(self, content: str, other: str, picture: Fingerprint | None) -> bool:
         if other not in self._links[content] and picture is not None:
             for near in self._pictures.compare(picture, other):
-                close = score(near, self._checker.policy) >= REVIEW_SCORE
+                close = score(near, self._policy) >= REVIEW_SCORE
                 looked = near if close else self._checker.look(picture, near)
                 if link := self._link(picture, looked):
                     self._join(content, {other: link})
         return other in self._links[content]
 
     def _link(self, picture: Fingerprint, near: Candidate) -> Link | None:
-        match = as_match(near, self._checker.policy)
+        match = as_match(near, self._policy)
         if match.score >= REVIEW_SCORE:
             return Link(match.score, match.why, match.edits)
         if (back := self._look_back(picture, near)) is None:
             return None
-        match = as_match(back, self._checker.policy)
+        match = as_match(back, self._policy)
         link = Link(match.score, match.why, match.edits).reversed()
         return link if match.score >= REVIEW_SCORE else None
 
     def _look_back(self, picture: Fingerprint, near: Candidate) -> Candidate | None:
         """The second look with the two changed about, where more of the picture could be found."""
-        found, limit = near.alignment, self._checker.policy.thresholds.get(LOCAL.name)
-        if found is None or limit is None:
+        found, limit = near.alignment, self._policy.thresholds.get(LOCAL.name)
+        if not found or not limit or replace(found, overlap=1.0).similarity < limit.review:
             return None
-        if replace(found, overlap=1.0).similarity < limit.review:
-            return None
-        held = self._pictures.features(near.reference)
-        if held is None:
+        if (held := self._pictures.features(near.reference)) is None:
             return None
         mine = unpacked(picture.values[LOCAL.name].vector, KEPT)
         back = second_look(unpacked(held[0]), held[1], mine, (picture.width, picture.height))

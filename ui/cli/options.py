@@ -25,7 +25,7 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes to read pict
 
 
 def image_files_of(paths: Sequence[Path]) -> list[Path]:
-    """The files that are named, and every image under the folders that are named."""
+    """The files that are named, and every image under the folders that are named, each once."""
     from index.sources import image_files
     from provenance.errors import UsageError
 
