@@ -22,15 +22,15 @@ Points = NDArray[np.float32]
 
 Polygon = tuple[tuple[float, float], ...]
 
-SPEC = DescriptorSpec("sift-128", "1", "features", 128)
+SPEC = DescriptorSpec("sift-128", "2", "features", 128)
 MOST = 500  # features of a picture
 KEPT = 300  # features of a reference
-_ROW = 4 + SPEC.dim  # bytes of a feature: x and y as uint16, then the descriptor
+_ROW = 7 + SPEC.dim  # bytes of a feature: x and y as uint16, its colour, then the descriptor
 _SCALE = 512  # RootSIFT in [0, 0.5) as uint8
 
 
 class LocalDescriptor:
-    """A Descriptor whose value is a variable number of features, packed as uint8 (N * 132,)."""
+    """A Descriptor whose value is a variable number of features, packed as uint8 (N * 135,)."""
 
     def __init__(self, most: int = MOST) -> None:
         self.spec = SPEC
@@ -49,8 +49,10 @@ class LocalDescriptor:
         found, rows = self._sift.compute(grey, [found[at] for at in order])
         roots = np.sqrt(rows / np.maximum(rows.sum(1, keepdims=True), 1e-7))
         packed = np.empty((len(found), _ROW), np.uint8)
-        packed[:, :4] = (_places(found, image) * 65535).astype("<u2").view(np.uint8)
-        packed[:, 4:] = (roots * _SCALE).round().clip(0, 255)
+        places = _places(found, image)
+        packed[:, :4] = (places * 65535).astype("<u2").view(np.uint8)
+        packed[:, 4:7] = _colours(image, places)
+        packed[:, 7:] = (roots * _SCALE).round().clip(0, 255)
         return packed.ravel()
 
     @cached_property
@@ -65,6 +67,14 @@ def _places(found: Sequence[Any], image: Image.Image) -> NDArray[Any]:
     """(N, 2) in 0..1."""
     places = np.array([point.pt for point in found]).reshape(-1, 2) / image.size
     return places.clip(0, 1)
+
+
+def _colours(image: Image.Image, places: NDArray[Any]) -> NDArray[np.uint8]:
+    """(N, 3) uint8: the mean colour around each place."""
+    small = image.reduce(4)
+    at = np.minimum((places * small.size).astype(np.intp), np.array(small.size) - 1)
+    found: NDArray[np.uint8] = np.asarray(small)[at[:, 1], at[:, 0]]
+    return found
 
 
 _FAINT, _CLEAR = 0.01, 0.04  # contrast: the least that counts, and Lowe's threshold
@@ -90,9 +100,11 @@ def _spread(places: NDArray[Any], strengths: NDArray[Any]) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class Features:
-    """A picture's features: places, and RootSIFT descriptors (N, 128) as float32 unit rows."""
+    """A picture's features: places, colours (N, 3) as float32 in 0..1, and RootSIFT descriptors
+    (N, 128) as float32 unit rows."""
 
     points: Points
+    colours: NDArray[np.float32]
     descriptors: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -108,9 +120,10 @@ def unpacked(value: Vector, most: int = MOST) -> Features:
     """The first `most` of the features that `LocalDescriptor` packed."""
     rows = value.reshape(-1, _ROW)[:most]
     points = np.ascontiguousarray(rows[:, :4]).view("<u2").astype(np.float32) / np.float32(65535)
-    descriptors = rows[:, 4:].astype(np.float32)
+    colours = rows[:, 4:7].astype(np.float32) / np.float32(255)
+    descriptors = rows[:, 7:].astype(np.float32)
     descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-7)
-    return Features(points, descriptors)
+    return Features(points, colours, descriptors)
 
 
 def mirrored(descriptors: NDArray[Any]) -> NDArray[Any]:
@@ -198,12 +211,22 @@ def second_look(
                 round(found.cells / len(picture), 4),
                 _polygon(corners * picture_size),
                 _polygon(box / theirs * reference_size),
-                ("mirrored",) * flip + ("negative",) * negative + _edits(found, mine, theirs),
+                (
+                    *("mirrored",) * flip,
+                    *("negative",) * negative,
+                    *_moves(found, mine, theirs),
+                    *(() if negative else _recoloured(picture, reference, pairs, found)),
+                    *("covered in part",) * _is_covered(found, here, mine, there, pairs),
+                ),
             )
     return best
 
 
-def _edits(
+_Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Row numbers of features of the picture and of the reference that belong together."""
+
+
+def _moves(
     found: "_Fit", mine: NDArray[np.float32], theirs: NDArray[np.float32]
 ) -> tuple[str, ...]:
     """What the transform says was done to the reference."""
@@ -223,11 +246,50 @@ def _edits(
     return tuple(words for words, is_so in seen.items() if is_so)
 
 
+def _recoloured(
+    picture: Features, reference: Features, pairs: _Pairs, found: "_Fit"
+) -> tuple[str, ...]:
+    """What the colours say of the places that agree."""
+    mine = picture.colours[pairs[0][found.rows]]
+    theirs = reference.colours[pairs[1][found.rows]]
+    vivid, was_vivid = (float(np.median(c.max(1) - c.min(1))) for c in (mine, theirs))
+    if vivid < _GREY < _VIVID < was_vivid:
+        return ("grey",)
+    shift = np.abs(np.median(mine - theirs, axis=0)).max()
+    changed = max(float(shift), abs(vivid - was_vivid)) > _CHANGED
+    return ("other colours",) * changed
+
+
+_GREY, _VIVID = 0.03, 0.08  # the spread of red, green and blue: at most in grey, at least in colour
+_CHANGED = 0.05  # of 0..1: a shift of all places; compression and resizing shift them less
+_PATCHES = 6  # a side, into which a reference is divided
+_NEARBY = 32.0  # pixels: where a bend that no affine transform explains may take a place
+
+
+def _is_covered(
+    found: "_Fit", here: NDArray[Any], mine: NDArray[np.float32], there: NDArray[Any], pairs: _Pairs
+) -> bool:
+    """Whether parts of the reference that lie in the picture have features, but none that agree.
+
+    By features of the reference elsewhere, the chance of each of these parts is under 1 %.
+    """
+    moved = found.moved(there)
+    inside = ((moved > 0) & (moved < mine)).all(1)
+    patches = (there / (there.max(0) + 1e-3) * _PATCHES).astype(np.intp) @ np.array([1, _PATCHES])
+    agree = np.zeros(len(there), np.bool_)
+    off = np.linalg.norm(moved[pairs[1]] - here[pairs[0]], axis=1)
+    agree[pairs[1][off < _NEARBY]] = True
+    held = np.bincount(patches[inside], minlength=_PATCHES**2)
+    seen = np.bincount(patches[inside & agree], minlength=_PATCHES**2)
+    missed = 1 - seen.sum() / max(1, held[seen > 0].sum())
+    return bool((missed ** held[seen == 0] < 0.01).sum() >= 2)
+
+
 def _frame(size: tuple[int, int]) -> NDArray[np.float32]:
     return np.array(size, np.float32) * (_SIDE / max(size))
 
 
-def _pairs(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _pairs(a: NDArray[Any], b: NDArray[Any]) -> _Pairs:
     """Rows of `a` and of `b` that are each other's nearest, and clearly nearer than the second."""
     if len(a) < 4 or len(b) < 4:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
@@ -241,11 +303,12 @@ def _pairs(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[
 
 
 class _Fit(NamedTuple):
-    """A transform of reference to picture, (2, 3), and what it explains."""
+    """A transform of reference to picture, (2, 3), and which of the pairs it explains."""
 
     cells: int
     transform: NDArray[np.float64]
     reference_points: NDArray[np.float32]
+    rows: NDArray[np.intp]
 
     def moved(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """Where points of the reference lie in the picture."""
@@ -277,7 +340,7 @@ def _aligned(here: NDArray[Any], there: NDArray[Any]) -> _Fit | None:
         kept = np.flatnonzero(mask)
         cells = min(_cells(here[kept]), _cells(there[kept]))
         if best is None or cells > best.cells:
-            best = _Fit(cells, transform.astype(np.float64), there[kept])
+            best = _Fit(cells, transform.astype(np.float64), there[kept], kept)
     return best
 
 

@@ -74,7 +74,7 @@ class TestEveryDescriptor:
             assert row.dtype == np.uint8
         elif spec.metric == "features":
             assert row.dtype == np.uint8
-            assert unpacked(row).descriptors.shape == (len(row) // 132, spec.dim)
+            assert unpacked(row).descriptors.shape == (len(row) // 135, spec.dim)
         else:
             rows = np.atleast_2d(row)
             assert rows.shape[1:] == (spec.dim,)
