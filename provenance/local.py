@@ -142,13 +142,15 @@ class Alignment:
     """What the second look found of a reference in a picture.
 
     `cells` counts the distinct places that one transform explains, in the picture and in the
-    reference, whichever are fewer; `overlap` (0..1) is the share of the reference between them,
+    reference, whichever are fewer; `agreement` (0..1) is the share of the pairs of features that
+    look alike which it explains; `overlap` (0..1) is the share of the reference between them,
     `explained` (0..1) their share of the picture's features; `reference_region` is the upright
     rectangle around them, in pixels of the reference, and `region` where it lies in the picture, in
     its pixels. `edits` are words for what was done.
     """
 
     cells: int
+    agreement: float
     overlap: float
     explained: float
     region: Polygon
@@ -164,12 +166,14 @@ class Alignment:
     def similarity(self) -> float:
         """0..1, from the number of places and from what they are a share of, whichever says less.
 
-        Half at 14 places, and at 12 % of the reference or 20 % of the picture's features: unrelated
-        pictures agree in fewer, and different pictures that share a printed logo or a text share
-        less of both. The second is for a part of a reference whose features keep together.
+        Half at 10 places where all pairs agree, and at 12 % of the reference or 20 % of the
+        picture's features: in unrelated pictures few pairs agree, and different pictures that share
+        a printed logo or a text share less of both. The last is for a part of a reference whose
+        features keep together.
         """
+        places = self.cells * self.agreement
         share = max(self.overlap / (self.overlap + 0.12), self.explained / (self.explained + 0.2))
-        return min(self.cells / (self.cells + 14), share)
+        return min(places / (places + 10), share)
 
 
 _RATIO = 0.8  # Lowe's ratio test
@@ -207,6 +211,7 @@ def second_look(
             corners = corners * (-1, 1) + (1, 0) if flip else corners
             best = Alignment(
                 found.cells,
+                round(len(found.rows) / len(pairs[0]), 4),
                 _hull_area(found.reference_points / theirs),
                 round(found.cells / len(picture), 4),
                 _polygon(corners * picture_size),
