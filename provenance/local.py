@@ -25,7 +25,7 @@ Polygon = tuple[tuple[float, float], ...]
 SPEC = DescriptorSpec("sift-128", "2", "features", 128)
 MOST = 500  # features of a picture
 KEPT = 300  # features of a reference
-_ROW = 7 + SPEC.dim  # bytes of a feature: x and y as uint16, its colour, then the descriptor
+ROW = 7 + SPEC.dim  # bytes of a feature: x and y as uint16, its colour, then the descriptor
 _SCALE = 512  # RootSIFT in [0, 0.5) as uint8
 
 
@@ -48,7 +48,7 @@ class LocalDescriptor:
         order = _spread(_places(found, image), strengths)[: self._most]
         found, rows = self._sift.compute(grey, [found[at] for at in order])
         roots = np.sqrt(rows / np.maximum(rows.sum(1, keepdims=True), 1e-7))
-        packed = np.empty((len(found), _ROW), np.uint8)
+        packed = np.empty((len(found), ROW), np.uint8)
         places = _places(found, image)
         packed[:, :4] = (places * 65535).astype("<u2").view(np.uint8)
         packed[:, 4:7] = _colours(image, places)
@@ -113,12 +113,12 @@ class Features:
 
 def kept(value: Vector) -> Vector:
     """What a library keeps of packed features: the first KEPT."""
-    return value[: KEPT * _ROW]
+    return value[: KEPT * ROW]
 
 
 def unpacked(value: Vector, most: int = MOST) -> Features:
     """The first `most` of the features that `LocalDescriptor` packed."""
-    rows = value.reshape(-1, _ROW)[:most]
+    rows = value.reshape(-1, ROW)[:most]
     points = np.ascontiguousarray(rows[:, :4]).view("<u2").astype(np.float32) / np.float32(65535)
     colours = rows[:, 4:7].astype(np.float32) / np.float32(255)
     descriptors = rows[:, 7:].astype(np.float32)

@@ -1,6 +1,7 @@
-"""Measures the product: `speed` and `detection`.
+"""Measures the product: `speed`, `large` and `detection`.
 
     python -m ui.bench speed
+    python -m ui.bench large --images ../shared/data/known --references 100000
     python -m ui.bench detection --images ../shared/data/known --unrelated ../shared/data/train
 
 Speed is told as ratios within one run: an absolute time says more of the machine than of the code.
@@ -9,7 +10,7 @@ Speed is told as ratios within one run: an absolute time says more of the machin
 import argparse
 from pathlib import Path
 
-from ui.bench import detection, speed
+from ui.bench import detection, large, speed
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["speed", "detection"])
+    parser.add_argument("what", choices=["speed", "detection", "large"])
     parser.add_argument("--images", type=Path, help="known pictures (default: the demo gallery)")
     parser.add_argument(
         "--unrelated", type=Path, help="pictures that are none of them (default: every fifth)"
@@ -29,9 +30,14 @@ def main() -> None:
     parser.add_argument(
         "--distractors", type=int, default=0, help="further references, made of unrelated pictures"
     )
+    parser.add_argument(
+        "--references", type=int, default=100_000, help="of the large library, most of them made up"
+    )
     args = parser.parse_args()
     if args.what == "speed":
         speed.measure()
+    elif args.what == "large":
+        large.measure(args.images, args.references)
     else:
         detection.measure(
             detection.plan(
