@@ -39,15 +39,18 @@ class Painter(Protocol):
 
 
 class DiffusersPainter:
-    """Any Stable-Diffusion-style text-to-image pipeline that diffusers loads, on CPU or CUDA."""
+    """Any Stable-Diffusion-style text-to-image pipeline that diffusers loads, on CPU or CUDA.
+
+    `pipeline` is what diffusers has loaded.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
-        self._pipeline = _load_pipeline(spec)
-        scale = self._pipeline.vae_scale_factor
-        side = int(self._pipeline.unet.config.sample_size) * scale
+        self.pipeline = _load_pipeline(spec)
+        scale = self.pipeline.vae_scale_factor
+        side = int(self.pipeline.unet.config.sample_size) * scale
         self._default_size = (side, side)
-        self._schedulers = {DEFAULT_SAMPLER: self._pipeline.scheduler}
+        self._schedulers = {DEFAULT_SAMPLER: self.pipeline.scheduler}
 
     def complete(self, recipe: Recipe) -> Recipe:
         width, height = self._default_size
@@ -83,8 +86,8 @@ class DiffusersPainter:
             on_step(min(step + 1, steps), steps)
             return kept
 
-        self._pipeline.scheduler = self._scheduler(recipe.sampler or DEFAULT_SAMPLER)
-        result = self._pipeline(
+        self.pipeline.scheduler = self._scheduler(recipe.sampler or DEFAULT_SAMPLER)
+        result = self.pipeline(
             prompt=recipe.prompt,
             negative_prompt=recipe.negative,
             num_inference_steps=steps,

@@ -172,8 +172,8 @@ class Alignment:
         features keep together.
         """
         places = self.cells * self.agreement
-        share = max(self.overlap / (self.overlap + 0.12), self.explained / (self.explained + 0.2))
-        return min(places / (places + 10), share)
+        share = max(self.overlap / 0.12, self.explained / 0.2) ** 2
+        return min(places / (places + 10), share / (share + 1))
 
 
 _RATIO = 0.8  # Lowe's ratio test

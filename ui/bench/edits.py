@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
+from ui.bench.repaint import repainted
+
 Picture = Image.Image
 Edit = Callable[[Picture, random.Random, Sequence[Picture]], Picture]
 """A picture, a random generator and other pictures (for backgrounds) → the edited picture."""
@@ -236,6 +238,7 @@ HARD_EDITS: dict[str, Edit] = {
     "posterised": _plain(lambda image: ImageOps.posterize(image, 2)),
     "pencil": _plain(_pencil),
     "photographed screen": _photographed_screen,
+    "painted over": lambda image, rng, others: repainted(image, rng),
 }
 """The hard tier."""
 
