@@ -29,9 +29,8 @@ _STALE = 1.2  # change of the library's size by which a calibration goes stale
 class Tail:
     """How rare it is for an unrelated reference to come close, by one descriptor.
 
-    The nearest is closer than `start` for a `share` (0..1) of pictures, and its closeness beyond
-    that falls off exponentially with mean `scale`. Closeness is the similarity, but for features
-    its odds, which grow with the number of places that agree.
+    The nearest is more similar than `start` (0..1) for a `share` (0..1) of pictures, and beyond
+    that its similarity falls off exponentially with mean `scale`.
     """
 
     spec: DescriptorSpec
@@ -43,12 +42,11 @@ class Tail:
         """Unrelated references expected to be as similar as this (0..1) or more."""
         if similarity >= 1:
             return 0.0
-        return self.share * math.exp((self.start - _closeness(self.spec, similarity)) / self.scale)
+        return self.share * math.exp((self.start - similarity) / self.scale)
 
     def similarity(self, chance: float) -> float:
         """The similarity (0..1) that has this chance."""
-        closeness = self.start + self.scale * math.log(self.share / chance)
-        found = closeness / (1 + closeness) if self.spec.metric == "features" else closeness
+        found = self.start + self.scale * math.log(self.share / chance)
         return min(1.0, max(0.0, found))
 
 
@@ -149,14 +147,8 @@ def _nearest(found: Sequence[Sequence[Similarities]], spec: DescriptorSpec) -> N
 
 
 def _tail(spec: DescriptorSpec, nearest: NDArray[np.float64]) -> Tail:
-    closeness = np.array([_closeness(spec, similarity) for similarity in nearest])
-    start = float(np.quantile(closeness, _TAIL))
-    beyond = closeness[closeness > start] - start
+    start = float(np.quantile(nearest, _TAIL))
+    beyond = nearest[nearest > start] - start
     if not len(beyond):  # so many ties that nothing is beyond: the least that can be told apart
-        return Tail(spec, start, 1 / len(closeness), 1 / spec.dim)
-    return Tail(spec, start, len(beyond) / len(closeness), float(beyond.mean()))
-
-
-def _closeness(spec: DescriptorSpec, similarity: float) -> float:
-    similarity = min(similarity, 1 - 1e-9)
-    return similarity / (1 - similarity) if spec.metric == "features" else similarity
+        return Tail(spec, start, 1 / len(nearest), 1 / spec.dim)
+    return Tail(spec, start, len(beyond) / len(nearest), float(beyond.mean()))

@@ -70,8 +70,8 @@ def _places(found: Sequence[Any], image: Image.Image) -> NDArray[Any]:
 
 
 def _colours(image: Image.Image, places: NDArray[Any]) -> NDArray[np.uint8]:
-    """(N, 3) uint8: the mean colour around each place."""
-    small = image.reduce(4)
+    """(N, 3) uint8: the mean colour around each place, over a 128th of the picture."""
+    small = image.reduce(max(1, max(image.size) // 128))
     at = np.minimum((places * small.size).astype(np.intp), np.array(small.size) - 1)
     found: NDArray[np.uint8] = np.asarray(small)[at[:, 1], at[:, 0]]
     return found
@@ -156,11 +156,6 @@ class Alignment:
     region: Polygon
     reference_region: Polygon
     edits: tuple[str, ...] = ()
-
-    @property
-    def turned(self) -> bool:
-        """Whether the reference was mirrored or rotated."""
-        return any(word.startswith(("mirrored", "rotated")) for word in self.edits)
 
     @property
     def similarity(self) -> float:

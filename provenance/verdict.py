@@ -277,12 +277,12 @@ def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
 
 
 def _why(candidate: Candidate, policy: Policy, recipe_too: bool) -> Why:
-    """A copy by the picture as a whole; an edited copy by the places that agree, or once turned."""
+    """A copy by the picture as a whole; an edited copy by the places that agree, or once edited."""
     local = {n: s for n, s in candidate.similarity.items() if n == LOCAL.name}
     whole = {n: s for n, s in candidate.similarity.items() if n != LOCAL.name}
-    turned = candidate.alignment is not None and candidate.alignment.turned
+    edited = candidate.alignment is not None and candidate.alignment.edits
     if score(replace(candidate, similarity=whole), policy) >= _BLOCK_SCORE:
-        return "edited copy" if turned else "copy"
+        return "edited copy" if edited else "copy"
     if score(replace(candidate, similarity=local), policy) >= REVIEW_SCORE:
         return "edited copy"
     return "same recipe" if recipe_too else "look-alike"

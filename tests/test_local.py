@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from provenance.local import (
     KEPT,
@@ -65,6 +65,12 @@ def test_an_edited_copy_is_aligned(photo: Photo, edit: Edit, overlap: float) -> 
     assert found.overlap > overlap
 
 
+def covered(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    copy = image.copy()
+    copy.paste("navy", box)
+    return copy
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
@@ -75,6 +81,10 @@ def test_an_edited_copy_is_aligned(photo: Photo, edit: Edit, overlap: float) -> 
         (lambda image: image.resize((900, 400)), ("stretched",)),
         (lambda image: image.crop((100, 60, 480, 320)), ("cropped",)),
         (on_another, ("part of a larger picture",)),
+        (lambda image: image.convert("L").convert("RGB"), ("grey",)),
+        (lambda image: ImageEnhance.Color(image).enhance(2.5), ("other colours",)),
+        (lambda image: ImageEnhance.Brightness(image).enhance(0.7), ("other colours",)),
+        (lambda image: covered(image, (150, 80, 420, 300)), ("covered in part",)),
         (
             lambda image: ImageOps.mirror(ImageOps.invert(image)).rotate(-90, expand=True),
             ("mirrored", "negative", "rotated by 90°"),
