@@ -28,14 +28,10 @@ class Decision(IntEnum):
 
 @dataclass(frozen=True)
 class Threshold:
-    """Similarities of one descriptor (0..1, 1 = same) from which a picture is not clear.
-
-    `weight` says how much of the policy's rates of false alarms falls to this descriptor.
-    """
+    """Similarities of one descriptor (0..1, 1 = same) from which a picture is not clear."""
 
     review: float
     block: float
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,13 +46,15 @@ class Rates:
 class Policy:
     """What counts as too close. `min_detail` is on PDQ's quality scale, 0..100.
 
-    `rates` apply over a library that has been calibrated; `tails` are then what was measured, for
-    a library of the present size.
+    `ranks` are descriptors that decide nothing: they rank what is clear, by the similarity (0..1)
+    that scores just under review. `rates` apply over a library that has been calibrated; `tails`
+    are then what was measured, for a library of the present size.
     """
 
     name: str
     min_detail: float
     thresholds: Mapping[str, Threshold]
+    ranks: Mapping[str, float] = field(default_factory=dict)
     rates: Rates | None = None
     tails: Mapping[str, Tail] = field(default_factory=dict)
 
@@ -69,10 +67,6 @@ class Policy:
                 f"got review {self.rates.review}, block {self.rates.block}"
             )
         for name, limit in self.thresholds.items():
-            if not limit.weight > 0:
-                raise UsageError(
-                    f"policy {self.name!r}: {name} needs a weight over 0, got {limit.weight}"
-                )
             if not 0 < limit.review <= limit.block <= 1:
                 raise UsageError(
                     f"policy {self.name!r}: {name} needs 0 < review <= block <= 1, "
@@ -82,7 +76,9 @@ class Policy:
     def only(self, names: Collection[str]) -> "Policy":
         """The same policy by these descriptors alone; its name says so."""
         kept = {name: limit for name, limit in self.thresholds.items() if name in names}
-        return replace(self, name=f"{self.name}, {' '.join(kept)} only", thresholds=kept)
+        ranks = {name: limit for name, limit in self.ranks.items() if name in names}
+        name = f"{self.name}, {' '.join(kept)} only"
+        return replace(self, name=name, thresholds=kept, ranks=ranks)
 
     def calibrated(self, calibration: Calibration, references: int) -> "Policy":
         """The same policy for a library of so many references, of which unrelated ones are known.
@@ -95,23 +91,22 @@ class Policy:
         limits = dict(self.thresholds)
         if self.rates:
             for name, tail in tails.items():
-                limit, share = limits[name], self._share(name)
-                review = max(limit.review, tail.similarity(self.rates.review * share))
-                block = max(limit.block, tail.similarity(self.rates.block * share))
-                limits[name] = replace(limit, review=review, block=block)
+                review = tail.similarity(self.rates.review / len(limits))
+                block = tail.similarity(self.rates.block / len(limits))
+                stated = limits[name]
+                limits[name] = Threshold(max(stated.review, review), max(stated.block, block))
         stale = " (stale)" if calibration.stale(references) else ""
         name = f"{self.name}, calibrated at {calibration.references:,} references{stale}"
         return replace(self, name=name, thresholds=limits, tails=tails)
 
     def chance(self, similarity: Mapping[str, float]) -> float | None:
-        """Unrelated references expected to come this close; None where nothing was measured."""
-        shared = self.tails.keys() & similarity.keys()
-        each = [self.tails[n].chance(similarity[n]) / self._share(n) for n in shared]
-        return min(each, default=None)
+        """Unrelated references expected to come this close; None where nothing was measured.
 
-    def _share(self, name: str) -> float:
-        """The share (0..1) of false alarms that may come from one descriptor."""
-        return self.thresholds[name].weight / sum(t.weight for t in self.thresholds.values())
+        By the descriptor to which this is rarest, times the number of those that had the chance.
+        """
+        shared = self.tails.keys() & similarity.keys()
+        each = [self.tails[name].chance(similarity[name]) for name in shared]
+        return min(each) * len(self.thresholds) if each else None
 
 
 def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
@@ -122,21 +117,23 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         raise UsageError(f"policy {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"policy {path}: not TOML: {error}") from None
-    unknown = set(data) - {"name", "min_detail", "rates", "thresholds"}
+    unknown = set(data) - {"name", "min_detail", "rates", "ranks", "thresholds"}
     if unknown:
         raise UsageError(f"policy {path}: unknown setting {', '.join(sorted(unknown))}")
     try:
         limits = {
-            name: Threshold(**{key: float(value) for key, value in limit.items()})
+            name: Threshold(float(limit["review"]), float(limit["block"]))
             for name, limit in data["thresholds"].items()
         }
         rates = data.get("rates")
         rates = Rates(float(rates["review"]), float(rates["block"])) if rates else None
-        return Policy(str(data["name"]), float(data["min_detail"]), limits, rates)
+        ranks = {name: float(limit) for name, limit in data.get("ranks", {}).items()}
+        return Policy(str(data["name"]), float(data["min_detail"]), limits, ranks, rates)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"policy {path}: {error!r}; a policy has name, min_detail and "
-            "[thresholds.DESCRIPTOR] with review and block, perhaps [rates] with review and block"
+            "[thresholds.DESCRIPTOR] with review and block; [rates] with review and block, and "
+            "[ranks] with similarities, may be left out"
         ) from None
 
 
@@ -215,12 +212,19 @@ def score(candidate: Candidate, policy: Policy) -> float:
     """0..1: at least 0.5 where the policy says review, at least 0.75 where it says block.
 
     The largest over the policy's descriptors of its similarity on a scale that the thresholds
-    fix, so that scores of different descriptors, and of different pictures, rank together.
+    fix, so that scores of different descriptors, and of different pictures, rank together. What
+    only ranks stays under 0.5.
     """
     if candidate.exact:
         return 1.0
     shared = policy.thresholds.keys() & candidate.similarity.keys()
-    return max((_scaled(candidate.similarity[n], policy.thresholds[n]) for n in shared), default=0)
+    scores = [_scaled(candidate.similarity[n], policy.thresholds[n]) for n in shared]
+    scores += [
+        _under_review(candidate.similarity[name], limit)
+        for name, limit in policy.ranks.items()
+        if name in candidate.similarity
+    ]
+    return max(scores, default=0)
 
 
 def worth_a_look(candidates: Sequence[Candidate], policy: Policy) -> list[Candidate]:
@@ -243,7 +247,11 @@ def _scaled(similarity: float, limit: Threshold) -> float:
     if similarity >= limit.review:
         share = (similarity - limit.review) / (limit.block - limit.review)
         return REVIEW_SCORE + (_BLOCK_SCORE - REVIEW_SCORE) * share * 0.999
-    return float(REVIEW_SCORE * 0.999 * (similarity / limit.review) ** _STEEPNESS)
+    return _under_review(similarity, limit.review)
+
+
+def _under_review(similarity: float, limit: float) -> float:
+    return float(REVIEW_SCORE * 0.999 * min(1.0, similarity / limit) ** _STEEPNESS)
 
 
 def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> Match:
