@@ -66,6 +66,11 @@ class Policy:
                 f"policy {self.name!r}: rates need 0 < block <= review < 1, "
                 f"got review {self.rates.review}, block {self.rates.block}"
             )
+        for name, similarity in self.ranks.items():
+            if not 0 < similarity <= 1:
+                raise UsageError(
+                    f"policy {self.name!r}: ranks need 0 < {name} <= 1, got {similarity}"
+                )
         for name, limit in self.thresholds.items():
             if not 0 < limit.review <= limit.block <= 1:
                 raise UsageError(

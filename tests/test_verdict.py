@@ -1,5 +1,6 @@
 """`decide` as a table: what was seen, what follows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from provenance.verdict import (
     Decision,
     Observation,
     Policy,
+    Rates,
     Threshold,
     decide,
     load_policy,
@@ -94,9 +96,24 @@ def test_a_descriptor_without_threshold_does_not_decide() -> None:
     assert decide(seen(candidate), POLICY).decision is CLEAR
 
 
+def test_a_descriptor_that_only_ranks_lists_look_alikes_and_holds_nothing() -> None:
+    policy = replace(POLICY, ranks={"other": 0.8})
+    found = [
+        Candidate(reference(number), {"a": 0.3, "other": similar})
+        for number, similar in enumerate((0.72, 1.0, 0.6, 0.76))
+    ]
+    verdict = decide(seen(*found), policy)
+    assert verdict.decision is CLEAR
+    assert [match.reference.id for match in verdict.matches] == [1, 3, 0]
+    assert all(match.why == "look-alike" and match.score < 0.5 for match in verdict.matches)
+    assert policy.only({"a"}).ranks == {}
+
+
 def test_the_default_policy_loads() -> None:
     policy = load_policy(DEFAULT_POLICY)
-    assert "pdq-256" in policy.thresholds
+    assert {"pdq-256", "phash-256", "sift-128"} == policy.thresholds.keys()
+    assert policy.rates == Rates(0.001, 0.00001)
+    assert policy.ranks.keys() == {"firsthand-256"}
 
 
 GOOD = 'name = "p"\nmin_detail = 10\n[thresholds.a]\nreview = 0.5\nblock = 0.6\n'
@@ -113,6 +130,9 @@ GOOD = 'name = "p"\nmin_detail = 10\n[thresholds.a]\nreview = 0.5\nblock = 0.6\n
         (GOOD.replace("0.6", "nan"), "review <= block"),
         (GOOD.replace("review", "reveiw"), "review"),
         (GOOD.replace('name = "p"', ""), "name"),
+        (GOOD + "[ranks]\na = 2\n", "0 < a <= 1"),
+        (GOOD + "[rates]\nreview = 0.1\nblock = 0.2\n", "block <= review"),
+        (GOOD + "[rates]\nreview = 0.1\n", "block"),
         ("blok = 3\n" + GOOD, "unknown setting blok"),
         ("= 3", "not TOML"),
     ],
