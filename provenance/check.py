@@ -30,12 +30,12 @@ class Checker:
             if name not in held:
                 raise CheckError(
                     f"policy {policy.name!r} decides by {name}, which the library lacks; "
-                    f"it has {', '.join(sorted(held))}: index the sources anew"
+                    f"it has {', '.join(sorted(held))}: firsthand index describe"
                 )
             if held[name] != made[name]:
                 raise VersionMismatch(
                     f"the library holds {held[name]}, this program makes {made[name]}: "
-                    "index the sources anew"
+                    f"firsthand index describe --drop {name}, then firsthand index describe"
                 )
         self.fingerprinter, self.index, self._policy = fingerprinter, index, policy
 
