@@ -6,6 +6,7 @@ Knows nothing of FAISS: vectors leave here as rows, in the order in which they w
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -209,17 +210,20 @@ class Catalog(Database):
     def last_picture(self) -> int:
         return int(self._one("SELECT coalesce(max(id), 0) FROM picture"))
 
-    def values(self, pictures: Sequence[int]) -> dict[int, dict[str, Value]]:
-        """Every descriptor's value, but for features, of those pictures that are still there."""
-        found: dict[int, dict[str, Value]] = {}
+    def values(
+        self, pictures: Sequence[int], descriptors: Sequence[str]
+    ) -> dict[str, dict[int, Value]]:
+        """By descriptor, but for features, the values of those pictures that are still there."""
+        found: dict[str, dict[int, Value]] = {}
         for row in self._all(
             "SELECT picture_id, name, version, metric, dim, value FROM vector "
-            "JOIN descriptor d ON d.id = descriptor_id "
-            "WHERE complete AND metric != 'features' "
+            "JOIN descriptor d ON d.id = descriptor_id WHERE complete AND metric != 'features' "
+            "AND name IN (SELECT value FROM json_each(?)) "
             "AND picture_id IN (SELECT value FROM json_each(?))",
+            json.dumps(descriptors),
             json.dumps(pictures),
         ):
-            found.setdefault(row["picture_id"], {})[row["name"]] = _value(row)
+            found.setdefault(row["name"], {})[row["picture_id"]] = _value(row)
         return found
 
     def shown_by(self, pictures: Sequence[int], limit: int) -> dict[int, list[Reference]]:
@@ -386,8 +390,11 @@ def _number(spec: DescriptorSpec) -> type[np.generic]:
     return np.float32 if spec.metric == "cosine" else np.uint8
 
 
+_spec = lru_cache(DescriptorSpec)
+
+
 def _value(row: Any) -> Value:
-    spec = DescriptorSpec(row["name"], row["version"], row["metric"], row["dim"])
+    spec = _spec(row["name"], row["version"], row["metric"], row["dim"])
     return Value(spec, np.frombuffer(row["value"], _number(spec)))
 
 

@@ -77,7 +77,8 @@ class Database:
     @property
     def version(self) -> str:
         """Identity and change count: differs after every change of the references."""
-        return f"{self._meta('identity')}-{self._meta('changes')}"
+        meta = dict(self._all("SELECT key, value FROM meta WHERE key IN ('identity', 'changes')"))
+        return f"{meta['identity']}-{meta['changes']}"
 
     @property
     def removals(self) -> int:

@@ -20,7 +20,7 @@ from index.vectors import FaissStore, file_sha256
 from index.voting import VotingStore
 from provenance.chance import Calibration
 from provenance.errors import CheckError, UsageError
-from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarity
+from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarities
 from provenance.hashes import PDQ
 from provenance.local import kept
 from provenance.match import Candidate, Reference
@@ -129,7 +129,7 @@ class Library:
                     continue
                 found = store.nearest(row, limit).tolist()
                 pictures.update(found)
-                if name == PDQ.name:
+                if name == PDQ:
                     promising.update(store.nearest(~row, 1).tolist())
                 elif row.dtype == np.float32:
                     promising.update(found[:_LIKE])
@@ -305,14 +305,16 @@ class Library:
         self, pictures: list[int], asked: Fingerprint, exact: int | None, promising: set[int]
     ) -> list[Candidate]:
         shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
-        candidates = []
-        for picture, held in self._catalog.values(pictures).items():
-            shared = held.keys() & asked.values.keys()
-            close = {n: similarity(asked.values[n], held[n]) for n in sorted(shared)}
-            for reference in shown.get(picture, ()):
-                hopeful = picture in promising
-                candidates.append(Candidate(reference, close, picture == exact, hopeful))
-        return candidates
+        close: dict[int, dict[str, float]] = {}
+        for name, held in sorted(self._catalog.values(pictures, list(asked.values)).items()):
+            points = similarities(asked.values[name], list(held.values()))
+            for picture, similarity in zip(held, points, strict=True):
+                close.setdefault(picture, {})[name] = similarity
+        return [
+            Candidate(reference, similar, picture == exact, picture in promising)
+            for picture, similar in close.items()
+            for reference in shown.get(picture, ())
+        ]
 
     def _refresh(self) -> None:
         """Brings the stores up to the catalog's last committed change."""

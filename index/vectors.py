@@ -113,10 +113,8 @@ class FaissStore:
 
 def _ranked(far: NDArray[Any], ids: Ids) -> Ids:
     """Every id once, by the least of its distances."""
-    ordered = ids.ravel()[np.argsort(far.ravel(), kind="stable")]
-    _, first = np.unique(ordered, return_index=True)
-    found: Ids = ordered[np.sort(first)]
-    return found
+    ordered = ids.ravel()[np.argsort(far.ravel(), kind="stable")].tolist()
+    return np.array(list(dict.fromkeys(ordered)), np.int64)
 
 
 def write_index(index: Any, path: Path, *, binary: bool = False) -> str:

@@ -12,6 +12,7 @@ from provenance.recipe import Recipe
 from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
 
 CANDIDATES = 20  # nearest references asked of each descriptor
+_WITHOUT_LOOK = 5  # the same where there is no second look, which may find the right one farther off
 
 
 class Checker:
@@ -71,6 +72,8 @@ class Checker:
         return self._candidates(fingerprint, self.policy)
 
     def _candidates(self, fingerprint: Fingerprint, policy: Policy) -> list[Candidate]:
+        if LOCAL.name not in self._policy.thresholds:
+            return self.index.search(fingerprint, _WITHOUT_LOOK)
         candidates = self.index.search(fingerprint, CANDIDATES)
         chosen = {c.reference.id for c in worth_a_look(candidates, policy)}
         return [

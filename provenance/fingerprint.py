@@ -56,8 +56,8 @@ class Value:
 class Fingerprint:
     """One picture's fingerprint.
 
-    `content` is the SHA-256 of its decoded pixels, `detail` PDQ's quality (0..100: how much there
-    is to compare), `values` one Value for each descriptor by its name.
+    `content` is the SHA-256 of its decoded pixels, `detail` how much there is to compare
+    (0..100), `values` one Value for each descriptor by its name.
     """
 
     content: str
@@ -73,41 +73,50 @@ def similarity(a: Value, b: Value) -> float:
     Raises VersionMismatch for values of different makers, UsageError for features, which
     `local.second_look` compares.
     """
-    if a.spec != b.spec:
-        raise VersionMismatch(f"{a.spec} cannot be compared with {b.spec}; fingerprint both anew")
-    if a.spec.metric == "features":
-        raise UsageError(f"{a.spec} has no similarity of its own: it needs a second look")
-    mine, theirs = np.atleast_2d(a.vector)[:, None], np.atleast_2d(b.vector)[None]
-    if a.spec.metric == "hamming":
-        return 1.0 - int(np.bitwise_count(mine ^ theirs).sum(axis=-1).min()) / a.spec.dim
-    return float(np.clip((mine * theirs).sum(axis=-1).max(), 0.0, 1.0))
+    return similarities(a, [b])[0]
+
+
+def similarities(asked: Value, held: Sequence[Value]) -> list[float]:
+    """`similarity` to each of several, at once."""
+    spec = asked.spec
+    for value in held:
+        if value.spec != spec:
+            raise VersionMismatch(f"{spec} cannot be compared with {value.spec}; fingerprint anew")
+    if spec.metric == "features":
+        raise UsageError(f"{spec} has no similarity of its own: it needs a second look")
+    mine = np.atleast_2d(asked.vector)[:, None]  # (K, 1, width)
+    theirs = np.stack([np.atleast_2d(value.vector) for value in held])[:, None]  # (N, 1, M, width)
+    if spec.metric == "hamming":
+        apart = np.bitwise_count(mine ^ theirs).sum(axis=-1).min(axis=(1, 2))
+        return (1.0 - apart / spec.dim).tolist()
+    return np.clip((mine * theirs).sum(axis=-1).max(axis=(1, 2)), 0.0, 1.0).tolist()
 
 
 class Fingerprinter:
-    """Runs PDQ, whose quality tells how much there is to compare, and other descriptors."""
+    """Runs pHash, which also tells how much there is to compare, and other descriptors."""
 
     def __init__(self, descriptors: Sequence[Descriptor] = ()) -> None:
-        from provenance.hashes import PDQ
+        from provenance.phash import PHASH
 
         self._descriptors = tuple(descriptors)
-        self.specs = (PDQ, *(descriptor.spec for descriptor in self._descriptors))
+        self.specs = (PHASH, *(descriptor.spec for descriptor in self._descriptors))
         names = [spec.name for spec in self.specs]
         if len(set(names)) < len(names):
             raise UsageError(f"a fingerprint's descriptors need different names, got {names}")
 
     def describe(self, images: Sequence[Image.Image]) -> list[Fingerprint]:
         """One fingerprint a picture (RGB), the same alone and in a batch."""
-        from provenance.hashes import PDQ, pdq
+        from provenance.phash import PHASH, phash
 
-        small = [reduced(image) for image in images]
+        small = [reduced(image) for image in images] if self._descriptors else []
         columns = {d.spec: d.describe(small) for d in self._descriptors}
         prints = []
         for row, image in enumerate(images):
-            bits, quality = pdq(small[row])
+            bits, detail = phash(image)
             values = {spec.name: Value(spec, rows[row]) for spec, rows in columns.items()}
-            values[PDQ.name] = Value(PDQ, bits)
+            values[PHASH.name] = Value(PHASH, bits)
             content = content_hash(image)
-            prints.append(Fingerprint(content, image.width, image.height, quality, values))
+            prints.append(Fingerprint(content, image.width, image.height, detail, values))
         return prints
 
 
@@ -126,7 +135,7 @@ REDUCED_SIDE = 512
 
 
 def reduced(image: Image.Image) -> Image.Image:
-    """The picture with its longest side at most 512 pixels: what every descriptor sees.
+    """The picture with its longest side at most 512 pixels: what every descriptor but pHash sees.
 
     A part of every descriptor's version: a change here changes hashes.
     """

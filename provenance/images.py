@@ -93,8 +93,9 @@ def _decode(data: bytes) -> Picture:
         if opened.format == "MPO":  # a photo with its embedded preview, not an animation
             frames = 1
         texts = _texts(opened)
-        upright = ImageOps.exif_transpose(opened)
-        return Picture(on_white(upright), frames, texts)
+        ImageOps.exif_transpose(opened, in_place=True)
+        plain = opened.mode == "RGB" and "transparency" not in opened.info
+        return Picture(opened if plain else on_white(opened), frames, texts)
 
 
 def _too_large(width: int = 0, height: int = 0) -> str:

@@ -282,9 +282,8 @@ def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
     matches = []
     for candidate in seen.candidates:
         recipe_too = same.pop(candidate.reference.id, None) is not None
-        match = as_match(candidate, policy, recipe_too)
-        if match.score >= _MENTION:
-            matches.append(match)
+        if recipe_too or score(candidate, policy) >= _MENTION:
+            matches.append(as_match(candidate, policy, recipe_too))
     matches += [Match(ref, {}, REVIEW_SCORE, "same recipe") for ref in same.values()]
     return tuple(sorted(matches, key=lambda match: (-match.score, match.reference.uri)))
 

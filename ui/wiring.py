@@ -40,10 +40,11 @@ def fingerprinter(
     fast: bool = False,
     only: Collection[DescriptorSpec] | None = None,
 ) -> Fingerprinter:
-    """The product's descriptors and the settings'; `fast` leaves all but the hashes out."""
-    slow: tuple[Descriptor, ...] = () if fast else (BundledDescriptor(), LocalDescriptor())
-    chosen = () if fast or settings is None else map(named, settings.descriptors)
-    made = (*hash_descriptors(), *slow, *chosen)
+    """The product's descriptors and the settings'; `fast` leaves all but pHash out."""
+    if fast:
+        return Fingerprinter()
+    chosen = () if settings is None else map(named, settings.descriptors)
+    made = (*hash_descriptors(), BundledDescriptor(), LocalDescriptor(), *chosen)
     return Fingerprinter([each for each in made if only is None or each.spec in only])
 
 
