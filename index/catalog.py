@@ -240,8 +240,15 @@ class Catalog(Database):
         return found
 
     def picture_of(self, content: str) -> int | None:
-        rows = self._all("SELECT id FROM picture WHERE content = ?", content)
-        return int(rows[0][0]) if rows else None
+        return self.pictures_of([content]).get(content)
+
+    def pictures_of(self, contents: Sequence[str]) -> dict[str, int]:
+        """The pictures of those of the content hashes that are known."""
+        rows = self._all(
+            "SELECT content, id FROM picture WHERE content IN (SELECT value FROM json_each(?))",
+            json.dumps(contents),
+        )
+        return dict(rows)
 
     def references(self, where: str, value: Any, limit: int) -> list[Reference]:
         """References by `recipe_key` or `uri`, oldest first."""

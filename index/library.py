@@ -8,9 +8,9 @@ import json
 import os
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,40 @@ _VOTED = 6  # pictures that the vote of local features puts forward
 _LIKE = 2  # pictures that a learned descriptor puts forward
 
 Store = FaissStore | VotingStore
+
+
+@dataclass
+class _Asked:
+    """A picture that is asked about, and the pictures that were found for it."""
+
+    fingerprint: Fingerprint
+    exact: int | None
+    near: set[int] = field(default_factory=set)
+    promising: set[int] = field(default_factory=set)
+
+    @property
+    def pictures(self) -> set[int]:
+        exact = set() if self.exact is None else {self.exact}
+        return exact | self.near | self.promising
+
+    def candidates(
+        self,
+        shown: Mapping[int, Sequence[Reference]],
+        held: Mapping[str, Mapping[int, Value]],
+    ) -> list[Candidate]:
+        close: dict[int, dict[str, float]] = {picture: {} for picture in sorted(self.pictures)}
+        for name, values in sorted(held.items()):
+            there = [picture for picture in close if picture in values]
+            if there and name in self.fingerprint.values:
+                asked = self.fingerprint.values[name]
+                points = similarities(asked, [values[picture] for picture in there])
+                for picture, similarity in zip(there, points, strict=True):
+                    close[picture][name] = similarity
+        return [
+            Candidate(reference, similar, picture == self.exact, picture in self.promising)
+            for picture, similar in close.items()
+            for reference in shown.get(picture, ())
+        ]
 
 
 class Library:
@@ -110,6 +144,9 @@ class Library:
         return {"being added": [f"{', '.join(map(str, specs))}: {left:,} pictures left"]}
 
     def search(self, fingerprint: Fingerprint, limit: int) -> list[Candidate]:
+        return self.search_each([fingerprint], limit)[0]
+
+    def search_each(self, fingerprints: Sequence[Fingerprint], limit: int) -> list[list[Candidate]]:
         """The `limit` nearest pictures of each descriptor, with every descriptor's similarity.
 
         A picture that many references show counts once; up to five of them are named. Promising is
@@ -117,23 +154,26 @@ class Library:
         """
         with self._lock:
             self._refresh()
-            exact = self._catalog.picture_of(fingerprint.content)
-            pictures = {exact} if exact is not None else set()
-            promising: set[int] = set()
+            exact = self._catalog.pictures_of([asked.content for asked in fingerprints])
+            asked = [_Asked(each, exact.get(each.content)) for each in fingerprints]
             for name, store in self._stores.items():
-                if name not in fingerprint.values:
+                by_it = [each for each in asked if name in each.fingerprint.values]
+                if not by_it:
                     continue
-                row = fingerprint.values[name].vector
+                rows = [each.fingerprint.values[name].vector for each in by_it]
                 if isinstance(store, VotingStore):
-                    promising.update(store.nearest(row, _VOTED).tolist())
+                    for each, row in zip(by_it, rows, strict=True):
+                        each.promising.update(store.nearest(row, _VOTED).tolist())
                     continue
-                found = store.nearest(row, limit).tolist()
-                pictures.update(found)
+                for each, found in zip(by_it, store.nearest_each(rows, limit), strict=True):
+                    each.near.update(found)
+                    if each.fingerprint.values[name].spec.metric == "cosine":
+                        each.promising.update(found[:_LIKE])
                 if name == PDQ:
-                    promising.update(store.nearest(~row, 1).tolist())
-                elif row.dtype == np.float32:
-                    promising.update(found[:_LIKE])
-            return self._candidates(sorted(pictures | promising), fingerprint, exact, promising)
+                    negatives = store.nearest_each([~row for row in rows], 1)
+                    for each, found in zip(by_it, negatives, strict=True):
+                        each.promising.update(found)
+            return self._candidates(asked)
 
     @property
     def calibration(self) -> Calibration | None:
@@ -165,7 +205,7 @@ class Library:
         """The references that show the picture of this content, near or not, as candidates."""
         with self._lock:
             picture = self._catalog.picture_of(content)
-            return self._candidates([picture or 0], fingerprint, None, set())
+            return self._candidates([_Asked(fingerprint, None, {picture or 0})])[0]
 
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
         with self._lock:
@@ -301,20 +341,12 @@ class Library:
             return [f"{generation.file}: damaged (a cache: not used, rebuilt by `index add`)"]
         return []
 
-    def _candidates(
-        self, pictures: list[int], asked: Fingerprint, exact: int | None, promising: set[int]
-    ) -> list[Candidate]:
+    def _candidates(self, asked: Sequence[_Asked]) -> list[list[Candidate]]:
+        pictures = sorted(set[int]().union(*(each.pictures for each in asked)))
+        names = sorted(set[str]().union(*(each.fingerprint.values for each in asked)))
         shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
-        close: dict[int, dict[str, float]] = {}
-        for name, held in sorted(self._catalog.values(pictures, list(asked.values)).items()):
-            points = similarities(asked.values[name], list(held.values()))
-            for picture, similarity in zip(held, points, strict=True):
-                close.setdefault(picture, {})[name] = similarity
-        return [
-            Candidate(reference, similar, picture == exact, picture in promising)
-            for picture, similar in close.items()
-            for reference in shown.get(picture, ())
-        ]
+        held = self._catalog.values(pictures, names)
+        return [each.candidates(shown, held) for each in asked]
 
     def _refresh(self) -> None:
         """Brings the stores up to the catalog's last committed change."""

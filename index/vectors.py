@@ -5,6 +5,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,16 +88,29 @@ class FaissStore:
             self._index.add_with_ids(np.ascontiguousarray(rows), ids)
 
     def nearest(self, asked: NDArray[Any], count: int) -> Ids:
+        return np.array(self.nearest_each([asked], count)[0], np.int64)
+
+    def nearest_each(self, asked: Sequence[NDArray[Any]], count: int) -> list[list[int]]:
+        """What `nearest` returns for each of several, found at once."""
         if not len(self):
-            return np.zeros(0, np.int64)
-        rows = np.ascontiguousarray(np.atleast_2d(asked))
-        far, ids = self._index.search(rows, min(count, len(self)))
-        best = _ranked(far if self._hamming else -far, ids)
-        if not self._hamming or len(self) <= count:
+            return [[] for _ in asked]
+        parts = [np.atleast_2d(rows) for rows in asked]
+        far, ids = self._index.search(np.concatenate(parts), min(count + 1, len(self)))
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        found = zip(parts, np.split(far, ends), np.split(ids, ends), strict=True)
+        return [self._best(*each, count) for each in found]
+
+    def _best(self, rows: NDArray[Any], far: NDArray[Any], ids: Ids, count: int) -> list[int]:
+        """The nearest and their ties, of `count` + 1 that were found for every row."""
+        ranked = _ranked(far if self._hamming else -far, ids)
+        best = list(ranked)
+        if not self._hamming or len(best) <= count:
             return best[:count]
-        limit = int(far[ids == best[count - 1]].min())
-        _, distances, ties = self._index.range_search(rows, limit + 1)
-        return _ranked(distances, ties)
+        limit = ranked[best[count - 1]]
+        if far.shape[1] < len(self) and far[:, -1].min() <= limit:  # there may be further ties
+            _, distances, ties = self._index.range_search(np.ascontiguousarray(rows), limit + 1)
+            return list(_ranked(distances, ties))
+        return [each for each in best if ranked[each] <= limit]
 
     def write(self, path: Path) -> str:
         """Writes aside, flushes to disk, renames; returns the file's SHA-256."""
@@ -111,10 +125,15 @@ class FaissStore:
         return cls(spec, read(str(path)))
 
 
-def _ranked(far: NDArray[Any], ids: Ids) -> Ids:
-    """Every id once, by the least of its distances."""
-    ordered = ids.ravel()[np.argsort(far.ravel(), kind="stable")].tolist()
-    return np.array(list(dict.fromkeys(ordered)), np.int64)
+def _ranked(far: NDArray[Any], ids: Ids) -> dict[int, Any]:
+    """Every id with the least of its distances, nearest first."""
+    order = np.argsort(far, axis=None, kind="stable")
+    ranked: dict[int, Any] = {}
+    for found, distance in zip(
+        ids.ravel()[order].tolist(), far.ravel()[order].tolist(), strict=True
+    ):
+        ranked.setdefault(found, distance)
+    return ranked
 
 
 def write_index(index: Any, path: Path, *, binary: bool = False) -> str:

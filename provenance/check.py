@@ -1,6 +1,8 @@
 """Checker: picture → fingerprint → candidates → second look → verdict. An error: no picture."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import Fingerprint, Fingerprinter
@@ -12,7 +14,17 @@ from provenance.recipe import Recipe
 from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
 
 CANDIDATES = 20  # nearest references asked of each descriptor
-_WITHOUT_LOOK = 5  # the same where there is no second look, which may find the right one farther off
+_WITHOUT_LOOK = (
+    5  # the same where there is no second look, which may find the right one farther off
+)
+
+
+class Asked(NamedTuple):
+    """A picture that is asked about: its fingerprint, its frames, its recipe if that is known."""
+
+    fingerprint: Fingerprint
+    frames: int = 1
+    recipe: Recipe | None = None
 
 
 class Checker:
@@ -56,25 +68,41 @@ class Checker:
         self, fingerprint: Fingerprint, frames: int = 1, recipe: Recipe | None = None
     ) -> Verdict:
         """The verdict on a picture whose fingerprint is at hand."""
+        return self.judge_each([Asked(fingerprint, frames, recipe)])[0]
+
+    def judge_each(self, pictures: Sequence[Asked]) -> list[Verdict]:
+        """The verdicts on several pictures, by one search."""
         policy = self.policy
-        seen = Observation(
-            detail=fingerprint.detail,
-            candidates=self._candidates(fingerprint, policy),
-            library_version=self.index.version,
-            references=len(self.index),
-            same_recipe=self.index.find_recipe(recipe) if recipe else (),
-            frames=frames,
-        )
-        return decide(seen, policy)
+        found = self._search([asked.fingerprint for asked in pictures])
+        version, references = self.index.version, len(self.index)
+        return [
+            decide(
+                Observation(
+                    detail=asked.fingerprint.detail,
+                    candidates=self._looked_at(asked.fingerprint, candidates, policy),
+                    library_version=version,
+                    references=references,
+                    same_recipe=self.index.find_recipe(asked.recipe) if asked.recipe else (),
+                    frames=asked.frames,
+                ),
+                policy,
+            )
+            for asked, candidates in zip(pictures, found, strict=True)
+        ]
 
     def candidates(self, fingerprint: Fingerprint) -> list[Candidate]:
         """What the search returns, and what the second look found of those that are worth it."""
-        return self._candidates(fingerprint, self.policy)
+        return self._looked_at(fingerprint, self._search([fingerprint])[0], self.policy)
 
-    def _candidates(self, fingerprint: Fingerprint, policy: Policy) -> list[Candidate]:
+    def _search(self, fingerprints: Sequence[Fingerprint]) -> list[list[Candidate]]:
+        looks = LOCAL.name in self._policy.thresholds
+        return self.index.search_each(fingerprints, CANDIDATES if looks else _WITHOUT_LOOK)
+
+    def _looked_at(
+        self, fingerprint: Fingerprint, candidates: list[Candidate], policy: Policy
+    ) -> list[Candidate]:
         if LOCAL.name not in self._policy.thresholds:
-            return self.index.search(fingerprint, _WITHOUT_LOOK)
-        candidates = self.index.search(fingerprint, CANDIDATES)
+            return candidates
         chosen = {c.reference.id for c in worth_a_look(candidates, policy)}
         return [
             self.look(fingerprint, candidate) if candidate.reference.id in chosen else candidate

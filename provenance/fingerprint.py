@@ -88,8 +88,8 @@ def similarities(asked: Value, held: Sequence[Value]) -> list[float]:
     theirs = np.stack([np.atleast_2d(value.vector) for value in held])[:, None]  # (N, 1, M, width)
     if spec.metric == "hamming":
         apart = np.bitwise_count(mine ^ theirs).sum(axis=-1).min(axis=(1, 2))
-        return (1.0 - apart / spec.dim).tolist()
-    return np.clip((mine * theirs).sum(axis=-1).max(axis=(1, 2)), 0.0, 1.0).tolist()
+        return [1.0 - int(bits) / spec.dim for bits in apart]
+    return [float(x) for x in np.clip((mine * theirs).sum(axis=-1).max(axis=(1, 2)), 0.0, 1.0)]
 
 
 class Fingerprinter:

@@ -1,6 +1,6 @@
 """References, candidates and matches, and what the check needs of an index."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -100,6 +100,9 @@ class Index(Protocol):
 
     def search(self, fingerprint: Fingerprint, limit: int) -> list[Candidate]:
         """The `limit` nearest references of each descriptor, and every exact one."""
+
+    def search_each(self, fingerprints: Sequence[Fingerprint], limit: int) -> list[list[Candidate]]:
+        """What `search` returns for each of several, at one moment of the library."""
 
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
         """The reference's packed local features, if there are any, and its (width, height)."""

@@ -96,7 +96,8 @@ def _round(values: Matrix) -> Matrix:
     """In place, to 0..255; halves go up."""
     values += 0.5
     np.floor(values, out=values)
-    return np.clip(values, 0, 255, out=values)
+    np.clip(values, 0, 255, out=values)
+    return values
 
 
 @lru_cache(maxsize=1)

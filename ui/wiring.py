@@ -24,7 +24,7 @@ from provenance.embed.bundled import BundledDescriptor
 from provenance.embed.named import named
 from provenance.errors import CheckError
 from provenance.files import write_whole
-from provenance.fingerprint import Descriptor, DescriptorSpec, Fingerprinter
+from provenance.fingerprint import DescriptorSpec, Fingerprinter
 from provenance.groups import Grouping
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
