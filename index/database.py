@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from provenance.errors import CheckError, MissingError
+from provenance.errors import CheckError, MissingError, VersionMismatch
 
 MIGRATIONS = (
     """
@@ -43,7 +43,11 @@ MIGRATIONS = (
     -- 0 while a descriptor's values are being added: until then no search knows of it.
     ALTER TABLE descriptor ADD COLUMN complete INTEGER NOT NULL DEFAULT 1;
     """,
+    """
+    -- Content hashes are BLAKE3 from here on; what is held by SHA-256 would never be found again.
+    """,
 )
+_BLAKE3 = 3
 
 
 class Database:
@@ -100,6 +104,11 @@ class Database:
             with self._transaction():
                 if self._one("PRAGMA user_version") >= number:  # another process was faster
                     continue
+                if number == _BLAKE3 and self._one("SELECT count(*) FROM picture"):
+                    raise VersionMismatch(
+                        f"{self._path} was made by an earlier Firsthand, which hashed pixels in "
+                        "another way: index the sources into a new library"
+                    )
                 for statement in filter(None, map(str.strip, _without_comments(script).split(";"))):
                     self._db.execute(statement)
                 if number == 1:

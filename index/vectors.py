@@ -65,6 +65,9 @@ class PlainStore:
         return far
 
 
+_MANY = 100_000  # rows from which a search takes longer than to wake further threads
+
+
 class FaissStore:
     """Exact search in FAISS: IndexBinaryFlat for bits, IndexFlatIP for unit rows."""
 
@@ -92,8 +95,11 @@ class FaissStore:
 
     def nearest_each(self, asked: Sequence[NDArray[Any]], count: int) -> list[list[int]]:
         """What `nearest` returns for each of several, found at once."""
+        import faiss
+
         if not len(self):
             return [[] for _ in asked]
+        faiss.omp_set_num_threads(1 if len(self) < _MANY else os.cpu_count() or 1)
         parts = [np.atleast_2d(rows) for rows in asked]
         far, ids = self._index.search(np.concatenate(parts), min(count + 1, len(self)))
         ends = np.cumsum([len(part) for part in parts])[:-1]

@@ -1,12 +1,12 @@
-"""Files → findings: fingerprinted in parallel, judged one by one, resumable.
+"""Files → findings: fingerprinted in parallel, judged together, resumable.
 
 A finding is one line of the audit's JSON, as a dict: what the reports, the terminal and the journal
 of a stopped audit all read.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -130,20 +130,27 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-_AT_ONCE = 8  # pictures that are judged together
+_AT_ONCE = 32  # pictures that are judged by one search, at most
+_PATIENCE = 0.2  # seconds that the first of them waits for the others, about
 
 
-def _judged(files: Iterator[Scanned], checker: Checker) -> Iterator[tuple[Scanned, Finding]]:
-    """One search for several pictures takes little longer than a search for one."""
-    while batch := list(islice(files, _AT_ONCE)):
-        asked = [
-            Asked(each.fingerprint, each.frames, each.recipe)
-            for each in batch
-            if each.fingerprint is not None
-        ]
-        verdicts = iter(checker.judge_each(asked))
-        for each in batch:
-            yield each, _finding(each, next(verdicts) if each.fingerprint is not None else None)
+def _judged(files: Iterable[Scanned], checker: Checker) -> Iterator[tuple[Scanned, Finding]]:
+    for batch in _batches(files):
+        readable = [(each, each.fingerprint) for each in batch if each.fingerprint is not None]
+        verdicts = checker.judge_each([Asked(f, each.frames, each.recipe) for each, f in readable])
+        found = {id(each): verdict for (each, _), verdict in zip(readable, verdicts, strict=True)}
+        yield from ((each, _finding(each, found.get(id(each)))) for each in batch)
+
+
+def _batches(files: Iterable[Scanned]) -> Iterator[list[Scanned]]:
+    batch: list[Scanned] = []
+    began = time.monotonic()
+    for each in files:
+        batch.append(each)
+        if len(batch) == _AT_ONCE or time.monotonic() > began + _PATIENCE:
+            yield batch
+            batch, began = [], time.monotonic()
+    yield batch
 
 
 def _finding(scanned: Scanned, verdict: Verdict | None) -> Finding:

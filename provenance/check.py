@@ -14,9 +14,7 @@ from provenance.recipe import Recipe
 from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
 
 CANDIDATES = 20  # nearest references asked of each descriptor
-_WITHOUT_LOOK = (
-    5  # the same where there is no second look, which may find the right one farther off
-)
+_WITHOUT_LOOK = 3  # where no second look may find that a farther one is the right one
 
 
 class Asked(NamedTuple):

@@ -3,7 +3,6 @@
 Every value carries the name and version of what made it; values of different makers never meet.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -56,7 +55,7 @@ class Value:
 class Fingerprint:
     """One picture's fingerprint.
 
-    `content` is the SHA-256 of its decoded pixels, `detail` how much there is to compare
+    `content` is the BLAKE3 of its decoded pixels, `detail` how much there is to compare
     (0..100), `values` one Value for each descriptor by its name.
     """
 
@@ -84,8 +83,9 @@ def similarities(asked: Value, held: Sequence[Value]) -> list[float]:
             raise VersionMismatch(f"{spec} cannot be compared with {value.spec}; fingerprint anew")
     if spec.metric == "features":
         raise UsageError(f"{spec} has no similarity of its own: it needs a second look")
+    rows = np.array([value.vector for value in held])
+    theirs = rows.reshape(len(held), 1, -1, rows.shape[-1])  # (N, 1, M, width)
     mine = np.atleast_2d(asked.vector)[:, None]  # (K, 1, width)
-    theirs = np.stack([np.atleast_2d(value.vector) for value in held])[:, None]  # (N, 1, M, width)
     if spec.metric == "hamming":
         apart = np.bitwise_count(mine ^ theirs).sum(axis=-1).min(axis=(1, 2))
         return [1.0 - int(bits) / spec.dim for bits in apart]
@@ -147,7 +147,11 @@ def reduced(image: Image.Image) -> Image.Image:
 
 
 def content_hash(image: Image.Image) -> str:
-    """SHA-256 of size and RGB bytes: equal for the same pixels in any file format."""
-    digest = hashlib.sha256(f"{image.width}x{image.height}".encode())
-    digest.update(image.tobytes())
-    return digest.hexdigest()
+    """BLAKE3 of size and RGB bytes: equal for the same pixels in any file format.
+
+    A quarter of the time of SHA-256, which takes as long as half of the decoding.
+    """
+    from blake3 import blake3
+
+    digest = blake3(f"{image.width}x{image.height}".encode())
+    return digest.update(image.tobytes()).hexdigest()

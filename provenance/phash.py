@@ -29,11 +29,11 @@ def phash(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
     waves = _cosines()
     # Rounded, so that what is zero but for the order of the sums is zero, as in imagehash.
     low = np.round(waves @ small @ waves.T, 5)
-    sign = np.where(np.arange(_LOW) % 2, -1.0, 1.0)  # a mirror image: odd frequencies are negated
-    upright = np.stack([low, low * sign, low * sign[:, None], low * sign * sign[:, None]])
-    turned = np.concatenate([upright, upright.transpose(0, 2, 1)]).reshape(8, -1)
-    middle = np.partition(turned, (127, 128))[:, 127:129].mean(axis=1, keepdims=True)
-    return np.packbits(turned > middle, axis=1), _detail(small)
+    mirrored = low * _signs()
+    ordered = np.partition(mirrored.reshape(4, -1), (127, 128))
+    bits = mirrored > (ordered[:, 127:129].sum(axis=1) / 2)[:, None, None]  # the median
+    turned = np.concatenate([bits, bits.transpose(0, 2, 1)])
+    return np.packbits(turned.reshape(8, -1), axis=1), _detail(small)
 
 
 def reduced_luminance(image: Image.Image) -> Matrix:
@@ -44,6 +44,9 @@ def reduced_luminance(image: Image.Image) -> Matrix:
     """
     grey = np.asarray(image.convert("L"))
     height, width = grey.shape
+    if height > _TALL * width:
+        done = Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        return np.asarray(done, np.float64)
     narrow = np.empty((height, _SIDE))
     block = np.empty((max(1, min(height, _AT_ONCE // width)), width))
     for top in range(0, height, len(block)):
@@ -67,6 +70,7 @@ class _Band(NamedTuple):
     weights: Matrix
 
 
+_TALL = 100  # from which height : width on Pillow begins with the columns
 _BAND = 8  # reduced pixels a band: fewer make more products, more make more zeros
 _AT_ONCE = 2**16  # pixels: what stays in the processor's cache, and is too little for two threads
 
@@ -107,8 +111,15 @@ def _cosines() -> Matrix:
     return 2 * np.cos(angles)
 
 
+@lru_cache(maxsize=1)
+def _signs() -> Matrix:
+    """(4, 16, 16): what mirroring neither way, one way, the other, both ways does to them."""
+    across = np.where(np.arange(_LOW) % 2, -1.0, 1.0)
+    return np.stack([np.outer(a, b) for a in (across**2, across) for b in (across**2, across)])
+
+
 def _detail(small: Matrix) -> float:
     """How much gradient there is, in whole hundredths (facebook/ThreatExchange pdqhashing.cpp)."""
-    down, across = np.diff(small, axis=0), np.diff(small, axis=1)
-    steps = sum(np.abs(np.trunc(d * (100 / 255))).sum() for d in (down, across))
-    return float(min(100, steps // 90))
+    steps = [small[1:] - small[:-1], small[:, 1:] - small[:, :-1]]
+    gradient = sum(int((np.abs(step) * (100 / 255)).astype(np.int64).sum()) for step in steps)
+    return float(min(100, gradient // 90))

@@ -25,8 +25,9 @@ from provenance.recipe import Recipe
 FingerprinterFactory = Callable[[], Fingerprinter]
 
 THUMBNAIL_SIDE = 384  # pixels
-_CHUNK = 8  # files handed to a process at a time
-_AHEAD = 16  # chunks for each process that are in work or done: bounds what waits in memory
+_CHUNK = 32  # files handed to a process at a time, at most
+_SHARES = 8  # chunks for each process, at least
+_AHEAD = 4  # chunks for each process that are in work or done: bounds what waits in memory
 _HELD = 24 * 2**20  # bytes
 _INLINE = 48  # files for which starting processes would take longer than the work
 
@@ -60,8 +61,9 @@ def scan(
     pool = ProcessPoolExecutor(workers, context, _start, (factory, thumbnails))
     waiting: deque[Future[list[Scanned]]] = deque()
     try:
-        for at in range(0, len(paths), _CHUNK):
-            waiting.append(pool.submit(_work, paths[at : at + _CHUNK]))
+        step = max(1, min(_CHUNK, len(paths) // (workers * _SHARES)))
+        for at in range(0, len(paths), step):
+            waiting.append(pool.submit(_work, paths[at : at + step]))
             if len(waiting) == _AHEAD * workers:
                 yield from waiting.popleft().result()
         while waiting:
