@@ -108,7 +108,8 @@ def _round(values: Matrix) -> Matrix:
 def _cosines() -> Matrix:
     """(16, 64): the 16 lowest frequencies of the DCT-II."""
     angles = np.outer(np.arange(_LOW), 2 * np.arange(_SIDE) + 1) * (np.pi / (2 * _SIDE))
-    return 2 * np.cos(angles)
+    cosines: Matrix = 2 * np.cos(angles)
+    return cosines
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ MAY_IMPORT = {
 HEAVY = {
     "faiss": {"index/vectors.py", "index/voting.py"},
     "sqlite3": {"index/database.py"},
-    "imagehash": {"provenance/hashes.py"},
+    "imagehash": {"provenance/hashes.py", "ui/bench/speed.py"},
     "pdqhash": {"provenance/hashes.py"},
     "cv2": {"provenance/local.py"},
     "gradio": {"ui/app.py"},

@@ -1,6 +1,6 @@
 """Measures the product: `speed`, `large` and `detection`.
 
-    python -m ui.bench speed
+    python -m ui.bench speed --images ../shared/data/known
     python -m ui.bench large --images ../shared/data/known --references 100000
     python -m ui.bench detection --images ../shared/data/known --unrelated ../shared/data/train
 
@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from ui.bench import detection, large, speed
+from ui.demo import GALLERY
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.what == "speed":
-        speed.measure()
+        speed.measure(args.images or GALLERY)
     elif args.what == "large":
         large.measure(args.images, args.references)
     else:
