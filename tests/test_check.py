@@ -12,14 +12,16 @@ from PIL import Image, ImageDraw, ImageOps
 from index.ingest import ingest
 from index.library import Library
 from index.sources import FolderSource
-from provenance.check import Checker
+from provenance.check import Asked, Checker
 from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
 from provenance.images import Picture
+from provenance.phash import PHASH
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Policy, Threshold, load_policy
 from tests.conftest import (
+    KNOWN,
     UNKNOWN,
     hash_policy,
     hashes_only,
@@ -141,6 +143,53 @@ def test_pictures_of_almost_nothing_never_block_each_other(tmp_path: Path) -> No
             assert checker.check(Picture(image)).decision is least, kind
 
 
+class TestFastTier:
+    """pHash alone, over a library that holds more."""
+
+    @pytest.fixture
+    def fast(self, library: Library) -> Checker:
+        return Checker(fingerprinter(fast=True), library, load_policy().only({PHASH.name}))
+
+    @pytest.mark.parametrize("turn", [None, *Image.Transpose])
+    @pytest.mark.parametrize("name", KNOWN)
+    def test_it_finds_every_turn(
+        self, fast: Checker, photo: Photo, name: str, turn: Image.Transpose | None
+    ) -> None:
+        image = photo(name) if turn is None else photo(name).transpose(turn)
+        verdict = fast.check(Picture(image.resize((300, 280))))
+        assert verdict.decision is Decision.BLOCK
+        assert verdict.matches[0].reference.title == name
+        assert verdict.matches[0].similarity.keys() == {PHASH.name}
+
+    @pytest.mark.parametrize("name", KNOWN)
+    def test_it_knows_the_same_pixels(self, fast: Checker, photo: Photo, name: str) -> None:
+        assert fast.check(Picture(photo(name))).reasons == (f"the same pixels as {name}",)
+
+    @pytest.mark.parametrize("name", UNKNOWN)
+    def test_it_leaves_unknown_pictures_clear(self, fast: Checker, photo: Photo, name: str) -> None:
+        assert fast.check(Picture(photo(name))).decision is Decision.CLEAR
+
+    @pytest.mark.parametrize("kind", ["flat", "gradient"])
+    def test_too_little_detail_is_for_review(self, fast: Checker, kind: str) -> None:
+        for image in blanks()[kind]:
+            assert fast.check(Picture(image)).reasons == ("too little detail to compare",)
+
+    def test_several_are_judged_as_each_alone(self, fast: Checker, photo: Photo) -> None:
+        images = [photo(name) for name in (*KNOWN, *UNKNOWN)]
+        images += [images[0], images[1].resize((90, 60)), Image.new("RGB", (50, 50))]
+        asked = [Asked(each) for each in fast.fingerprinter.describe(images)]
+        together = fast.judge_each(asked)
+        assert together == [fast.check(Picture(image)) for image in images]
+        assert fast.judge_each([]) == []
+
+
+def test_several_are_judged_as_each_alone(thorough: Checker, photo: Photo) -> None:
+    images = [photo("coffee.png"), ImageOps.mirror(photo("chelsea.png")), photo("grass.png")]
+    asked = [Asked(each) for each in thorough.fingerprinter.describe(images)]
+    together = [verdict.to_json() for verdict in thorough.judge_each(asked)]
+    assert together == [thorough.check(Picture(image)).to_json() for image in images]
+
+
 def test_a_library_without_features_is_refused(library: Library) -> None:
     with pytest.raises(CheckError, match="sift-128"):
         Checker(with_second_look(), library, second_look_policy())
@@ -178,9 +227,9 @@ def test_a_policy_for_a_descriptor_that_is_not_there_is_refused(library: Library
 def test_a_library_without_the_policys_descriptor_is_refused(tmp_path: Path) -> None:
     with (
         Library.create(tmp_path / "small", Fingerprinter().specs) as library,
-        pytest.raises(CheckError, match="phash-256, which the library lacks"),
+        pytest.raises(CheckError, match="pdq-256, which the library lacks"),
     ):
-        Checker(hashes_only(), library, policy("phash-256"))
+        Checker(hashes_only(), library, policy("pdq-256"))
 
 
 def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:

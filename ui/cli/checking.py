@@ -26,7 +26,9 @@ def audit(
     csv_to: Annotated[
         Path | None, typer.Option("--csv", help="Write a CSV table to this file.")
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Hashes only: faster, finds less.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="By pHash alone: as fast as pHash, finds less.")
+    ] = False,
     groups: Annotated[
         bool,
         typer.Option(
