@@ -82,6 +82,7 @@ class _Row:
     blocked: int = 0
     first: Counter[str] = field(default_factory=Counter)  # by method: the right one comes first
     alone: Counter[str] = field(default_factory=Counter)  # by hash: the right one is a match
+    said: Counter[str] = field(default_factory=Counter)  # of those found: words for the edit
 
     def add(self, other: "_Row") -> None:
         self.asked += other.asked
@@ -89,14 +90,17 @@ class _Row:
         self.blocked += other.blocked
         self.first += other.first
         self.alone += other.alone
+        self.said += other.said
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What was said of one picture: the verdict, and by method (URI, score) of the best."""
+    """What was said of one picture: the verdict, what was done to the right reference, and by
+    method (URI, score) of the best."""
 
     uri: str
     decision: Decision
+    edits: Sequence[str]
     scores: Mapping[str, Sequence[tuple[str, float]]]
 
 
@@ -168,7 +172,8 @@ def _judged(
         for name in _METHODS[1:]:
             best = sorted(found, key=lambda each: -each.similarity[name])[:_TOP]
             scores[name] = [(each.reference.uri, each.similarity[name]) for each in best]
-        yield Judged(uri, verdict.decision, scores)
+        said = [match.edits for match in verdict.matches if match.reference.uri == uri]
+        yield Judged(uri, verdict.decision, said[0] if said else (), scores)
 
 
 def _upright(fingerprint: Fingerprint) -> Fingerprint:
@@ -188,7 +193,7 @@ def _report(
     run: Callable[..., Iterator[Judged]],
 ) -> None:
     header = ["edit", "n", "found", "blocked", "first", "descriptor first"]
-    header += [name for name, _ in _THRESHOLDS.values()]
+    header += [name for name, _ in _THRESHOLDS.values()] + ["said of those found"]
     print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
     tiers: dict[str, tuple[_Row, list[Judged]]] = {}
     for tier, edits in (("usual tier", EDITS), ("hard tier", HARD_EDITS)):
@@ -213,7 +218,9 @@ def _row(judged: Sequence[Judged]) -> _Row:
     row = _Row(asked=len(judged))
     for each in judged:
         right = dict(each.scores[_OURS]).get(each.uri, 0.0)
-        row.found += each.decision > Decision.CLEAR and right >= REVIEW_SCORE
+        if each.decision > Decision.CLEAR and right >= REVIEW_SCORE:
+            row.found += 1
+            row.said.update("rotated" if "rotated" in word else word for word in each.edits)
         row.blocked += each.decision is Decision.BLOCK and right >= REVIEW_SCORE
         for name, scores in each.scores.items():
             row.first[name] += bool(scores) and max(scores, key=lambda pair: pair[1])[0] == each.uri
@@ -226,7 +233,8 @@ def _print_row(name: str, row: _Row) -> None:
     counts = [row.found, row.blocked, row.first[_OURS], row.first[_LEARNED]]
     counts += [row.alone[alone] for alone in _THRESHOLDS]
     shares = " | ".join(f"{count / row.asked:.1%}" for count in counts)
-    print(f"| {name} | {row.asked} | {shares} |", flush=True)
+    words = (f"{n / max(1, row.found):.0%} {word}" for word, n in row.said.most_common(4))
+    print(f"| {name} | {row.asked} | {shares} | {', '.join(words)} |", flush=True)
 
 
 def _print_methods(
