@@ -44,7 +44,7 @@ def reduced_luminance(image: Image.Image) -> Matrix:
     """
     grey = np.asarray(image.convert("L"))
     height, width = grey.shape
-    if height > _TALL * width:
+    if height > _TALL * width or max(height, width) > _LONG:
         done = Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
         return np.asarray(done, np.float64)
     narrow = np.empty((height, _SIDE))
@@ -71,6 +71,7 @@ class _Band(NamedTuple):
 
 
 _TALL = 100  # from which height : width on Pillow begins with the columns
+_LONG = 4096  # pixels a side from which on weights take more memory than they are worth
 _BAND = 8  # reduced pixels a band: fewer make more products, more make more zeros
 _AT_ONCE = 2**16  # pixels: what stays in the processor's cache, and is too little for two threads
 
