@@ -71,7 +71,7 @@ def _places(found: Sequence[Any], image: Image.Image) -> NDArray[Any]:
 
 def _colours(image: Image.Image, places: NDArray[Any]) -> NDArray[np.uint8]:
     """(N, 3) uint8: the mean colour around each place, over a 128th of the picture."""
-    small = image.reduce(max(1, max(image.size) // 128))
+    small = image.convert("RGB").reduce(max(1, max(image.size) // 128))
     at = np.minimum((places * small.size).astype(np.intp), np.array(small.size) - 1)
     found: NDArray[np.uint8] = np.asarray(small)[at[:, 1], at[:, 0]]
     return found
