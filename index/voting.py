@@ -25,7 +25,7 @@ CODE_BOOK = Path(__file__).with_name("codebook.safetensors")
 VOTERS = 200  # features of a reference that are indexed, the first
 _ASKED = 300  # features of a query that vote
 _LISTS, _PARTS, _BITS = 4096, 64, 4
-_PROBES, _NEIGHBOURS = 16, 8
+_PROBES, _NEIGHBOURS = 8, 8
 
 
 class VotingStore:

@@ -187,7 +187,7 @@ class Observation:
 
 MAX_MATCHES = 10
 _MENTION = 0.15  # score under which a candidate is not worth listing
-_LOOKS = 6  # candidates that get a second look for their similarities alone
+_LOOKS = 3  # candidates that get a second look for their similarities alone
 
 
 def decide(seen: Observation, policy: Policy) -> Verdict:
