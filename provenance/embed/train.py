@@ -36,10 +36,6 @@ def training_files(folder: Path) -> list[Path]:
     return [f for i, f in enumerate(sorted(folder.glob("*.jpg"))) if i % HELD_OUT]
 
 
-def held_out_files(folder: Path) -> list[Path]:
-    return [f for i, f in enumerate(sorted(folder.glob("*.jpg"))) if i % HELD_OUT == 0]
-
-
 def load_pictures(files: list[Path]) -> Tensor:
     """(N, 3, SIDE, SIDE) uint8."""
     rows = [prepared(Image.open(file).convert("RGB")) for file in files]
