@@ -21,8 +21,9 @@ from index.voting import VotingStore
 from provenance.chance import Calibration
 from provenance.errors import CheckError, UsageError
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarities
+from provenance.fusion import SPEC as FUSION
 from provenance.hashes import PDQ
-from provenance.local import kept
+from provenance.local.features import kept
 from provenance.match import Candidate, Reference
 from provenance.recipe import Recipe
 
@@ -183,7 +184,7 @@ class Library:
         if held is None:
             return None
         found = Calibration.from_json(json.loads(held))
-        tails = {name: tail for name, tail in found.tails.items() if tail.spec in specs}
+        tails = {name: tail for name, tail in found.tails.items() if tail.spec in (*specs, FUSION)}
         return replace(found, tails=tails)
 
     def keep_calibration(self, calibration: Calibration) -> None:

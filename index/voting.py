@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from index.vectors import Ids, write_index
 from provenance.errors import CheckError, MissingError
 from provenance.fingerprint import DescriptorSpec, Vector
-from provenance.local import KEPT, mirrored, unpacked
+from provenance.local.features import KEPT, descriptors, mirrored
 
 CODE_BOOK = Path(__file__).with_name("codebook.safetensors")
 VOTERS = 200  # features of a reference that are indexed, the first
@@ -43,14 +43,14 @@ class VotingStore:
 
     def add(self, ids: Ids, rows: Sequence[Vector]) -> None:
         """`rows` are packed features, as `LocalDescriptor` makes them."""
-        found = [unpacked(row, VOTERS).descriptors for row in rows]
+        found = [descriptors(row, VOTERS) for row in rows]
         owners = np.repeat(ids, [len(each) for each in found])
         if len(owners):
             self._index.add_with_ids(np.concatenate(found), owners)
 
     def nearest(self, row: Vector, count: int) -> Ids:
         """The pictures with most votes, best first; fewer than `count` where few share anything."""
-        asked = unpacked(row, _ASKED).descriptors
+        asked = descriptors(row, _ASKED)
         if not len(asked) or not len(self):
             return np.zeros(0, np.int64)
         votes: dict[int, float] = {}
@@ -123,11 +123,11 @@ def make_code_book(folder: Path, every: int = 5) -> None:
     from index.sources import image_files
     from provenance.fingerprint import reduced
     from provenance.images import read_picture
-    from provenance.local import LocalDescriptor
+    from provenance.local.features import LocalDescriptor
 
     describe = LocalDescriptor(KEPT).describe
     found = [
-        unpacked(describe([reduced(read_picture(path).image)])[0]).descriptors
+        descriptors(describe([reduced(read_picture(path).image)])[0])
         for path in image_files(folder)[::every]
     ]
     rows = np.random.default_rng(0).permutation(np.concatenate(found))

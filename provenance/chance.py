@@ -6,7 +6,7 @@ over a high threshold (peaks over threshold: Pickands, 1975). Knows nothing of p
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,7 +21,6 @@ Similarities = Mapping[str, float]
 
 LEAST_PICTURES = 200  # with fewer, a tail is a guess
 _TAIL = 0.8  # quantile of the nearest from which on the tail is fitted
-_CONSPICUOUS = 0.9  # quantile of the nearest over which a similarity is conspicuous
 _STALE = 1.2  # change of the library's size by which a calibration goes stale
 
 
@@ -99,29 +98,22 @@ class Measured:
 
 def calibrate(
     found: Sequence[Sequence[Similarities]],
+    related: Collection[tuple[int, int]],
     specs: Sequence[DescriptorSpec],
     version: str,
     references: int,
 ) -> Measured:
     """Fits the tails to the candidates `found` for each picture that was asked about.
 
-    A pair that is conspicuous by two unlike kinds of descriptor, say by a hash and by the places
-    that agree, is taken for related and set aside: chance alone rarely does both, and libraries
-    hold pictures of one scene. Raises UsageError for fewer than LEAST_PICTURES pictures.
+    The pairs (picture, candidate) that are `related`, by their places in `found`, are set aside:
+    libraries hold copies of their own pictures. Raises UsageError for fewer than LEAST_PICTURES
+    pictures.
     """
     if len(found) < LEAST_PICTURES:
         raise UsageError(
             f"to calibrate takes at least {LEAST_PICTURES} pictures with enough detail, there are "
             f"{len(found)}; name a folder of unrelated ones with --unrelated"
         )
-    limits = {s.name: float(np.quantile(_nearest(found, s), _CONSPICUOUS)) for s in specs}
-    kinds = {spec.name: spec.metric for spec in specs}
-    related = [
-        (at, number)
-        for at, candidates in enumerate(found)
-        for number, similar in enumerate(candidates)
-        if len({kinds[name] for name, limit in limits.items() if similar.get(name, 0) > limit}) > 1
-    ]
     aside = set(related)
     unrelated = [
         [similar for number, similar in enumerate(candidates) if (at, number) not in aside]
@@ -129,8 +121,9 @@ def calibrate(
     ]
     nearest = {spec.name: _nearest(unrelated, spec) for spec in specs}
     tails = {spec.name: _tail(spec, nearest[spec.name]) for spec in specs}
-    counted = len({at for at, _ in related})
-    return Measured(Calibration(version, references, len(found), counted, tails), nearest, related)
+    counted = len({at for at, _ in aside})
+    calibration = Calibration(version, references, len(found), counted, tails)
+    return Measured(calibration, nearest, sorted(aside))
 
 
 def interval(count: int, of: int, z: float = 1.96) -> tuple[float, float]:

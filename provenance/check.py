@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import Fingerprint, Fingerprinter
+from provenance.fusion import DESCRIPTORS, fused
+from provenance.fusion import SPEC as FUSION
 from provenance.images import Picture
-from provenance.local import SPEC as LOCAL
-from provenance.local import second_look, unpacked
+from provenance.local.features import SPEC as LOCAL
+from provenance.local.features import unpacked
+from provenance.local.look import Alignment, second_look
 from provenance.match import Candidate, Index
 from provenance.recipe import Recipe
 from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
@@ -30,14 +33,18 @@ class Checker:
 
     def __init__(self, fingerprinter: Fingerprinter, index: Index, policy: Policy) -> None:
         made = {spec.name: spec for spec in fingerprinter.specs}
-        missing = sorted(policy.thresholds.keys() - made.keys())
+        needed = policy.thresholds.keys() - {FUSION.name}
+        self._looks = FUSION.name in policy.thresholds
+        if self._looks:
+            needed |= {LOCAL.name, *DESCRIPTORS}
+        missing = sorted(needed - made.keys())
         if missing:
             raise CheckError(
                 f"policy {policy.name!r} decides by {', '.join(missing)}, "
                 f"the checker has {', '.join(sorted(made))}"
             )
         held = {spec.name: spec for spec in index.specs}
-        for name in policy.thresholds:
+        for name in sorted(needed):
             if name not in held:
                 raise CheckError(
                     f"policy {policy.name!r} decides by {name}, which the library lacks; "
@@ -48,15 +55,15 @@ class Checker:
                     f"the library holds {held[name]}, this program makes {made[name]}: "
                     f"firsthand index describe --drop {name}, then firsthand index describe"
                 )
-        self.fingerprinter, self.index, self._policy = fingerprinter, index, policy
+        self.fingerprinter, self.index, self.stated_policy = fingerprinter, index, policy
 
     @property
     def policy(self) -> Policy:
-        """What decides: the policy as given, or as the library's calibration makes it."""
+        """What decides: the policy as stated, or as the library's calibration makes it."""
         calibration = self.index.calibration
         if calibration is None or not len(self.index):
-            return self._policy
-        return self._policy.calibrated(calibration, len(self.index))
+            return self.stated_policy
+        return self.stated_policy.calibrated(calibration, len(self.index))
 
     def check(self, picture: Picture, recipe: Recipe | None = None) -> Verdict:
         """The verdict on one picture; `recipe`, if known, is looked up too."""
@@ -93,14 +100,15 @@ class Checker:
         return self._looked_at(fingerprint, self._search([fingerprint])[0], self.policy)
 
     def _search(self, fingerprints: Sequence[Fingerprint]) -> list[list[Candidate]]:
-        looks = LOCAL.name in self._policy.thresholds
-        return self.index.search_each(fingerprints, CANDIDATES if looks else _WITHOUT_LOOK)
+        count = CANDIDATES if self._looks else _WITHOUT_LOOK
+        return self.index.search_each(fingerprints, count)
 
     def _looked_at(
         self, fingerprint: Fingerprint, candidates: list[Candidate], policy: Policy
     ) -> list[Candidate]:
-        if LOCAL.name not in self._policy.thresholds:
+        if not self._looks:
             return candidates
+        candidates = [with_fusion(candidate, None) for candidate in candidates]
         chosen = {c.reference.id for c in worth_a_look(candidates, policy)}
         return [
             self.look(fingerprint, candidate) if candidate.reference.id in chosen else candidate
@@ -109,14 +117,18 @@ class Checker:
 
     def look(self, fingerprint: Fingerprint, candidate: Candidate) -> Candidate:
         """The candidate after the second look, where the policy decides by it."""
-        value = fingerprint.values.get(LOCAL.name)
-        if value is None or LOCAL.name not in self._policy.thresholds:
+        if not self._looks:
             return candidate
+        value = fingerprint.values[LOCAL.name]
         held = self.index.features(candidate.reference)
         if held is None:
             raise CheckError(f"the library has no local features of {candidate.reference.uri}")
         size = fingerprint.width, fingerprint.height
         found = second_look(unpacked(value.vector), size, unpacked(held[0]), held[1])
-        likeness = found.similarity if found else 0.0
-        similarity = {**candidate.similarity, LOCAL.name: likeness}
-        return replace(candidate, similarity=similarity, alignment=found)
+        return with_fusion(candidate, found)
+
+
+def with_fusion(candidate: Candidate, found: Alignment | None) -> Candidate:
+    """The candidate with what the second look found, and the fusion of all that is known."""
+    similarity = {**candidate.similarity, FUSION.name: fused(candidate.similarity, found)}
+    return replace(candidate, similarity=similarity, alignment=found)

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from provenance.check import Checker
+from provenance.check import Checker, with_fusion
 from provenance.fingerprint import Fingerprint
-from provenance.local import KEPT, second_look, unpacked
-from provenance.local import SPEC as LOCAL
+from provenance.local.features import KEPT, unpacked
+from provenance.local.features import SPEC as LOCAL
+from provenance.local.look import ALIGNED, second_look
 from provenance.match import Candidate, Index, Why
 from provenance.verdict import MAX_MATCHES, REVIEW_SCORE, as_match, score
 
@@ -165,13 +166,10 @@ class Grouping:
 
     def _look_back(self, picture: Fingerprint, near: Candidate) -> Candidate | None:
         """The second look with the two changed about, where more of the picture could be found."""
-        found, limit = near.alignment, self._policy.thresholds.get(LOCAL.name)
-        if not found or not limit or replace(found, overlap=1.0).similarity < limit.review:
+        if not near.alignment or near.alignment.agreement.cells < ALIGNED:
             return None
         if (held := self._pictures.features(near.reference)) is None:
             return None
         mine = unpacked(picture.values[LOCAL.name].vector, KEPT)
         back = second_look(unpacked(held[0]), held[1], mine, (picture.width, picture.height))
-        likeness = back.similarity if back else 0.0
-        similarity = {**near.similarity, LOCAL.name: likeness}
-        return replace(near, similarity=similarity, alignment=back)
+        return with_fusion(near, back)

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from provenance.chance import Calibration
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Vector
-from provenance.local import Alignment, Polygon
+from provenance.local.look import Alignment, Region
 from provenance.recipe import Recipe
 
 Why = Literal["copy", "edited copy", "same recipe", "look-alike"]
@@ -35,7 +35,7 @@ class Candidate:
 
     `similarity` has every descriptor that picture and library share; `exact` says that the decoded
     pixels are equal; `promising` asks for a second look whatever the similarities. After the second
-    look `alignment` says what it found, and `similarity` has that too.
+    look `alignment` says what it found, and `similarity` has the fusion of it all too.
     """
 
     reference: Reference
@@ -50,10 +50,10 @@ class Match:
     """A candidate after the comparison.
 
     `score` (0..1) is comparable between pictures and ranks them. `overlap` (0..1) is the share of
-    the reference that was found, `region` where in the picture, `reference_region` where in the
-    reference, in pixels of each. `chance` is the number of unrelated references expected to come
-    this close in a library of this size (as BLAST's E-value). They are None until something has
-    measured them; `edits` are words for what was done to the reference.
+    the reference that was found, `regions` where, best first. `chance` is the number of unrelated
+    references expected to come this close in a library of this size (as BLAST's E-value). They are
+    None, or empty, until something has measured them; `edits` are words for what was done to the
+    reference.
     """
 
     reference: Reference
@@ -61,8 +61,7 @@ class Match:
     score: float
     why: Why
     overlap: float | None = None
-    region: Polygon | None = None
-    reference_region: Polygon | None = None
+    regions: tuple[Region, ...] = ()
     chance: float | None = None
     edits: tuple[str, ...] = ()
 
@@ -75,8 +74,9 @@ class Match:
             "score": round(self.score, 4),
             "similarity": {name: round(value, 4) for name, value in self.similarity.items()},
             "overlap": self.overlap,
-            "region": self.region,
-            "reference_region": self.reference_region,
+            "region": self.regions[0].picture if self.regions else None,
+            "reference_region": self.regions[0].reference if self.regions else None,
+            "further_regions": [each._asdict() for each in self.regions[1:]],
             "chance": self.chance,
             "why": self.why,
             "edits": list(self.edits),

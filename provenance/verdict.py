@@ -1,7 +1,7 @@
 """Policy, Verdict and `decide`: pure, no clock, no disk beyond the policy file, no model."""
 
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any
 
 from provenance.chance import Calibration, Tail
 from provenance.errors import UsageError
-from provenance.local import SPEC as LOCAL
+from provenance.fusion import SPEC as FUSION
+from provenance.local.look import ALIGNED
 from provenance.match import Candidate, Match, Reference, Why
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
@@ -46,15 +47,15 @@ class Rates:
 class Policy:
     """What counts as too close. `min_detail` is on PDQ's quality scale, 0..100.
 
-    `ranks` are descriptors that decide nothing: they rank what is clear, by the similarity (0..1)
-    that scores just under review. `rates` apply over a library that has been calibrated; `tails`
-    are then what was measured, for a library of the present size.
+    `fast` are the thresholds of a check that does without everything else. `rates` apply over a
+    library that has been calibrated; `tails` are then what was measured, for a library of the
+    present size.
     """
 
     name: str
     min_detail: float
     thresholds: Mapping[str, Threshold]
-    ranks: Mapping[str, float] = field(default_factory=dict)
+    fast: Mapping[str, Threshold] = field(default_factory=dict)
     rates: Rates | None = None
     tails: Mapping[str, Tail] = field(default_factory=dict)
 
@@ -66,24 +67,21 @@ class Policy:
                 f"policy {self.name!r}: rates need 0 < block <= review < 1, "
                 f"got review {self.rates.review}, block {self.rates.block}"
             )
-        for name, similarity in self.ranks.items():
-            if not 0 < similarity <= 1:
-                raise UsageError(
-                    f"policy {self.name!r}: ranks need 0 < {name} <= 1, got {similarity}"
-                )
-        for name, limit in self.thresholds.items():
+        for name, limit in (*self.thresholds.items(), *self.fast.items()):
             if not 0 < limit.review <= limit.block <= 1:
                 raise UsageError(
                     f"policy {self.name!r}: {name} needs 0 < review <= block <= 1, "
                     f"got review {limit.review}, block {limit.block}"
                 )
 
-    def only(self, names: Collection[str]) -> "Policy":
-        """The same policy by these descriptors alone; its name says so."""
-        kept = {name: limit for name, limit in self.thresholds.items() if name in names}
-        ranks = {name: limit for name, limit in self.ranks.items() if name in names}
-        name = f"{self.name}, {' '.join(kept)} only"
-        return replace(self, name=name, thresholds=kept, ranks=ranks)
+    def fast_only(self) -> "Policy":
+        """The same policy for the fast check; its name says so. Raises UsageError without one."""
+        if not self.fast:
+            raise UsageError(
+                f"policy {self.name!r} says nothing of the fast check: give it a table "
+                "[fast.phash-256] with review and block"
+            )
+        return replace(self, name=f"{self.name}, {' '.join(self.fast)} only", thresholds=self.fast)
 
     def calibrated(self, calibration: Calibration, references: int) -> "Policy":
         """The same policy for a library of so many references, of which unrelated ones are known.
@@ -122,23 +120,25 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         raise UsageError(f"policy {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"policy {path}: not TOML: {error}") from None
-    unknown = set(data) - {"name", "min_detail", "rates", "ranks", "thresholds"}
+    unknown = set(data) - {"name", "min_detail", "rates", "fast", "thresholds"}
     if unknown:
         raise UsageError(f"policy {path}: unknown setting {', '.join(sorted(unknown))}")
     try:
-        limits = {
-            name: Threshold(float(limit["review"]), float(limit["block"]))
-            for name, limit in data["thresholds"].items()
-        }
+        limits, fast = (
+            {
+                name: Threshold(float(limit["review"]), float(limit["block"]))
+                for name, limit in table.items()
+            }
+            for table in (data["thresholds"], data.get("fast", {}))
+        )
         rates = data.get("rates")
         rates = Rates(float(rates["review"]), float(rates["block"])) if rates else None
-        ranks = {name: float(limit) for name, limit in data.get("ranks", {}).items()}
-        return Policy(str(data["name"]), float(data["min_detail"]), limits, ranks, rates)
+        return Policy(str(data["name"]), float(data["min_detail"]), limits, fast, rates)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"policy {path}: {error!r}; a policy has name, min_detail and "
             "[thresholds.DESCRIPTOR] with review and block; [rates] with review and block, and "
-            "[ranks] with similarities, may be left out"
+            "[fast.phash-256], may be left out"
         ) from None
 
 
@@ -217,19 +217,12 @@ def score(candidate: Candidate, policy: Policy) -> float:
     """0..1: at least 0.5 where the policy says review, at least 0.75 where it says block.
 
     The largest over the policy's descriptors of its similarity on a scale that the thresholds
-    fix, so that scores of different descriptors, and of different pictures, rank together. What
-    only ranks stays under 0.5.
+    fix, so that scores of different descriptors, and of different pictures, rank together.
     """
     if candidate.exact:
         return 1.0
     shared = policy.thresholds.keys() & candidate.similarity.keys()
-    scores = [_scaled(candidate.similarity[n], policy.thresholds[n]) for n in shared]
-    scores += [
-        _under_review(candidate.similarity[name], limit)
-        for name, limit in policy.ranks.items()
-        if name in candidate.similarity
-    ]
-    return max(scores, default=0)
+    return max((_scaled(candidate.similarity[n], policy.thresholds[n]) for n in shared), default=0)
 
 
 def worth_a_look(candidates: Sequence[Candidate], policy: Policy) -> list[Candidate]:
@@ -241,22 +234,19 @@ def worth_a_look(candidates: Sequence[Candidate], policy: Policy) -> list[Candid
 
 
 REVIEW_SCORE = 0.5  # the score at which the policy says review
-_BLOCK_SCORE, _TOP_SCORE = 0.75, 0.999
+BLOCK_SCORE = 0.75  # ... at which it says block
+_TOP_SCORE = 0.999
 _STEEPNESS = 8  # under `review`: the nearest unrelated picture of any descriptor scores about 0.1
 
 
 def _scaled(similarity: float, limit: Threshold) -> float:
     if similarity >= limit.block:
         span = (1 - limit.block) or 1
-        return _BLOCK_SCORE + (_TOP_SCORE - _BLOCK_SCORE) * (similarity - limit.block) / span
+        return BLOCK_SCORE + (_TOP_SCORE - BLOCK_SCORE) * (similarity - limit.block) / span
     if similarity >= limit.review:
         share = (similarity - limit.review) / (limit.block - limit.review)
-        return REVIEW_SCORE + (_BLOCK_SCORE - REVIEW_SCORE) * share * 0.999
-    return _under_review(similarity, limit.review)
-
-
-def _under_review(similarity: float, limit: float) -> float:
-    return float(REVIEW_SCORE * 0.999 * min(1.0, similarity / limit) ** _STEEPNESS)
+        return REVIEW_SCORE + (BLOCK_SCORE - REVIEW_SCORE) * share * 0.999
+    return float(REVIEW_SCORE * 0.999 * (similarity / limit.review) ** _STEEPNESS)
 
 
 def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> Match:
@@ -266,12 +256,11 @@ def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> 
     points = max(points, REVIEW_SCORE) if recipe_too else points
     chance = 0.0 if candidate.exact else policy.chance(candidate.similarity)
     match = Match(candidate.reference, candidate.similarity, points, why, chance=chance)
-    if found := candidate.alignment:
+    if (found := candidate.alignment) and found.agreement.cells >= ALIGNED:
         match = replace(
             match,
-            overlap=1.0 if candidate.exact else found.overlap,
-            region=found.region,
-            reference_region=found.reference_region,
+            overlap=1.0 if candidate.exact else found.agreement.overlap,
+            regions=found.regions,
             edits=found.edits if why == "edited copy" else (),
         )
     return match
@@ -290,12 +279,13 @@ def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
 
 def _why(candidate: Candidate, policy: Policy, recipe_too: bool) -> Why:
     """A copy by the picture as a whole; an edited copy by the places that agree, or once edited."""
-    local = {n: s for n, s in candidate.similarity.items() if n == LOCAL.name}
-    whole = {n: s for n, s in candidate.similarity.items() if n != LOCAL.name}
-    edited = candidate.alignment is not None and candidate.alignment.edits
-    if score(replace(candidate, similarity=whole), policy) >= _BLOCK_SCORE:
-        return "edited copy" if edited else "copy"
-    if score(replace(candidate, similarity=local), policy) >= REVIEW_SCORE:
+    found = candidate.alignment
+    aligned = found is not None and found.agreement.cells >= ALIGNED
+    whole = {n: s for n, s in candidate.similarity.items() if n != FUSION.name}
+    by_whole, points = score(replace(candidate, similarity=whole), policy), score(candidate, policy)
+    if by_whole >= BLOCK_SCORE or (points >= BLOCK_SCORE and not aligned):
+        return "edited copy" if aligned and found and found.edits else "copy"
+    if points >= REVIEW_SCORE and aligned:
         return "edited copy"
     return "same recipe" if recipe_too else "look-alike"
 
@@ -305,7 +295,7 @@ def _finding(match: Match) -> tuple[Decision, str]:
     done = f" ({', '.join(match.edits)})" if match.edits else ""
     if match.score == 1:
         return Decision.BLOCK, f"the same pixels as {name}"
-    if match.score >= _BLOCK_SCORE:
+    if match.score >= BLOCK_SCORE:
         kind = "edited copy" if match.why == "edited copy" else "near copy"
         return Decision.BLOCK, f"{kind} of {name}{done}"
     if match.why == "edited copy":

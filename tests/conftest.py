@@ -1,6 +1,7 @@
 """Pictures to test with: real photographs that scikit-image ships, and folders made of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
-from provenance.local import LocalDescriptor
-from provenance.verdict import Policy, load_policy
+from provenance.verdict import Policy, Threshold, load_policy
+from ui.wiring import fingerprinter
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 KNOWN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "coins.png")
@@ -28,15 +29,13 @@ def hashes_only() -> Fingerprinter:
 
 
 def hash_policy() -> Policy:
-    return load_policy().only({spec.name for spec in hashes_only().specs})
+    policy = load_policy()
+    limits = {"pdq-256": Threshold(0.75, 0.8789), **policy.fast}
+    return replace(policy, name=f"{policy.name}, hashes only", thresholds=limits)
 
 
 def with_second_look() -> Fingerprinter:
-    return Fingerprinter((*hash_descriptors(), LocalDescriptor()))
-
-
-def second_look_policy() -> Policy:
-    return load_policy().only({spec.name for spec in with_second_look().specs})
+    return fingerprinter()
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,11 @@ from provenance.audit import Finding, Journal, audit
 from provenance.check import Checker
 from provenance.errors import CheckError
 from provenance.fingerprint import Fingerprinter
+from provenance.verdict import load_policy
 from tests.conftest import (
     PHOTOS,
     UNKNOWN,
     hashes_only,
-    second_look_policy,
     with_second_look,
 )
 from ui import report
@@ -65,7 +65,7 @@ CONTRACT = {
 }  # fmt: skip
 MATCH = {
     "uri", "source", "title", "license", "score", "similarity", "overlap", "region",
-    "reference_region", "chance", "why", "edits",
+    "reference_region", "further_regions", "chance", "why", "edits",
 }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def test_the_report_outlines_what_is_shared(
     page.save(entries[0].with_name("pasted.png"))
     with Library.create(tmp_path / "second", with_second_look().specs) as library:
         ingest(FolderSource(known_folder), library, with_second_look)
-        checker = Checker(with_second_look(), library, second_look_policy())
+        checker = Checker(with_second_look(), library, load_policy())
         (row,) = audit([entries[0].with_name("pasted.png")], checker, with_second_look)
         (match,) = row["matches"]
         assert (match["title"], match["why"]) == ("coffee.png", "edited copy")

@@ -7,7 +7,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import PHOTOS
-from ui.bench.edits import ALL_EDITS
+from ui.bench.detection import TIERS
+from ui.bench.random_edits import any_edit, sharing, text_page
+
+ALL_EDITS = {name: edit for tier in TIERS.values() for name, edit in tier.items()}
 
 
 @pytest.mark.parametrize("name", ALL_EDITS)
@@ -22,3 +25,25 @@ def test_an_edit_is_a_function_of_its_seed(name: str, size: tuple[int, int]) -> 
     assert np.array_equal(np.asarray(first), np.asarray(again))
     if name != "none":
         assert first.size != image.size or first.tobytes() != before
+
+
+def test_the_tiers_name_every_edit_once() -> None:
+    assert len(ALL_EDITS) == sum(map(len, TIERS.values())) >= 30
+
+
+def test_random_edits_and_pages_are_functions_of_their_seeds() -> None:
+    photos = [
+        Image.open(PHOTOS / name).convert("RGB").resize((200, 160))
+        for name in ("coffee.png", "rocket.jpg", "chelsea.png")
+    ]
+    seen = set()
+    for seed in range(60):
+        made = []
+        for _ in range(2):
+            rng = random.Random(seed)
+            edited = any_edit(rng)(photos[0], rng, photos[1:])
+            made.append((edited, *sharing(photos[0], photos[1], rng, photos), text_page(rng)))
+        assert [each.tobytes() for each in made[0]] == [each.tobytes() for each in made[1]]
+        assert {each.mode for each in made[0]} == {"RGB"}
+        seen.add(made[0][0].tobytes())
+    assert len(seen) > 50  # a few draw the same edit

@@ -1,6 +1,7 @@
 """Chance: tails that fit what is known of them, thresholds that keep their rates, a plot."""
 
 import io
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,8 +39,10 @@ def unrelated(count: int, seed: int = 0) -> list[list[Similarities]]:
     ]
 
 
-def measured(found: list[list[Similarities]], references: int = 1000) -> Measured:
-    return calibrate(found, (BITS, ROWS, PLACES), "v-1", references)
+def measured(
+    found: list[list[Similarities]], related: Collection[tuple[int, int]] = ()
+) -> Measured:
+    return calibrate(found, related, (BITS, ROWS, PLACES), "v-1", 1000)
 
 
 def test_a_tail_says_how_rare_a_similarity_is_beyond_what_was_measured() -> None:
@@ -61,19 +64,12 @@ def test_related_pictures_are_set_aside() -> None:
     clean, mixed = unrelated(1000), unrelated(1000)
     for at in range(0, 1000, 20):
         mixed[at] = [*mixed[at], {"bits": 0.95, "rows": 0.9, "places": 0.1}]
-    found = measured(mixed)
-    assert {(at, 2) for at in range(0, 1000, 20)} <= set(found.related)
-    assert 50 <= found.calibration.related < 80
-    limit = found.calibration.tails["bits"].similarity(0.001)
-    expected = measured(clean).calibration.tails["bits"].similarity(0.001)
-    assert limit == pytest.approx(expected, abs=0.01)
-
-
-def test_what_only_one_kind_of_descriptor_finds_near_counts() -> None:
-    found = unrelated(1000)
-    for at in range(0, 1000, 20):
-        found[at] = [*found[at], {"bits": 0.8, "rows": 0.1, "places": 0.0}]
-    assert measured(found).calibration.tails["bits"].similarity(0.001) > 0.8
+    pairs = [(at, 2) for at in range(0, 1000, 20)]
+    found = measured(mixed, pairs)
+    assert list(found.related) == pairs
+    assert found.calibration.related == 50
+    assert found.calibration.tails == measured(clean).calibration.tails
+    assert measured(mixed).calibration.tails["bits"].similarity(0.001) > 0.95
 
 
 def test_too_few_pictures_are_refused() -> None:

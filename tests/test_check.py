@@ -25,7 +25,6 @@ from tests.conftest import (
     UNKNOWN,
     hash_policy,
     hashes_only,
-    second_look_policy,
     with_second_look,
 )
 from ui.wiring import fingerprinter
@@ -63,7 +62,7 @@ def thorough(tmp_path: Path, known_folder: Path) -> Checker:
     """A checker that looks twice."""
     library = Library.create(tmp_path / "thorough", with_second_look().specs)
     ingest(FolderSource(known_folder, "photos"), library, with_second_look)
-    return Checker(with_second_look(), library, second_look_policy())
+    return Checker(with_second_look(), library, load_policy())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_the_second_look_finds_edited_copies(
     best = verdict.matches[0]
     assert (best.reference.title, best.why) == ("chelsea.png", "edited copy")
     assert best.overlap
-    assert best.region
+    assert best.regions
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
@@ -148,7 +147,7 @@ class TestFastTier:
 
     @pytest.fixture
     def fast(self, library: Library) -> Checker:
-        return Checker(fingerprinter(fast=True), library, load_policy().only({PHASH.name}))
+        return Checker(fingerprinter(fast=True), library, load_policy().fast_only())
 
     @pytest.mark.parametrize("turn", [None, *Image.Transpose])
     @pytest.mark.parametrize("name", KNOWN)
@@ -192,7 +191,7 @@ def test_several_are_judged_as_each_alone(thorough: Checker, photo: Photo) -> No
 
 def test_a_library_without_features_is_refused(library: Library) -> None:
     with pytest.raises(CheckError, match="sift-128"):
-        Checker(with_second_look(), library, second_look_policy())
+        Checker(with_second_look(), library, load_policy())
 
 
 @pytest.mark.parametrize("name", ["grass.png", "ihc.png", "retina.jpg", "hubble_deep_field.jpg"])

@@ -22,7 +22,7 @@ from provenance.chance import Calibration, Tail
 from provenance.errors import CheckError, MissingError, UsageError, VersionMismatch
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Fingerprinter, Vector
 from provenance.hashes import hash_descriptors
-from provenance.local import LocalDescriptor
+from provenance.local.features import LocalDescriptor
 from tests.conftest import KNOWN, hashes_only
 
 Photo = Callable[[str], Image.Image]

@@ -23,7 +23,7 @@ from provenance.fingerprint import (
 )
 from provenance.hashes import PDQ, hash_descriptors, pdq
 from provenance.images import read_picture
-from provenance.local import LocalDescriptor, unpacked
+from provenance.local.features import LocalDescriptor, unpacked
 from provenance.phash import PHASH
 from tests import tiny
 

@@ -16,12 +16,11 @@ from provenance.audit import Finding, Journal, audit, grouped
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprinter
 from provenance.groups import Grouping
-from provenance.verdict import NO_VERDICT, Policy
+from provenance.verdict import NO_VERDICT, Policy, load_policy
 from tests.conftest import (
     PHOTOS,
     hash_policy,
     hashes_only,
-    second_look_policy,
     with_second_look,
 )
 from ui import report
@@ -61,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def desk(folder: Path, tmp_path: Path) -> Desk:
-    return Desk(folder, with_second_look, second_look_policy(), tmp_path / "pictures")
+    return Desk(folder, with_second_look, load_policy(), tmp_path / "pictures")
 
 
 def groups(rows: dict[str, Any]) -> list[list[str]]:
@@ -218,7 +217,7 @@ def mixed(folder: Path, photo: Photo) -> Path:
 @pytest.mark.parametrize("stop", [1, 4, 9])
 def test_a_stopped_audit_finds_the_same_groups(mixed: Path, tmp_path: Path, stop: int) -> None:
     def at(place: str) -> Desk:
-        return Desk(mixed, with_second_look, second_look_policy(), tmp_path / place)
+        return Desk(mixed, with_second_look, load_policy(), tmp_path / place)
 
     whole = at("whole").rows()
     assert groups(whole) == [
@@ -242,7 +241,7 @@ def test_a_stopped_audit_finds_the_same_groups(mixed: Path, tmp_path: Path, stop
 
 def test_a_picture_that_changed_leaves_its_group(mixed: Path, tmp_path: Path) -> None:
     def at() -> Desk:
-        return Desk(mixed, with_second_look, second_look_policy(), tmp_path / "pictures")
+        return Desk(mixed, with_second_look, load_policy(), tmp_path / "pictures")
 
     with Journal(tmp_path / "journal", "basis") as journal:
         list(at().running(journal))

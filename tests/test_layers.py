@@ -19,7 +19,12 @@ HEAVY = {
     "sqlite3": {"index/database.py"},
     "imagehash": {"provenance/hashes.py", "ui/bench/speed.py"},
     "pdqhash": {"provenance/hashes.py"},
-    "cv2": {"provenance/local.py"},
+    "cv2": {
+        "provenance/local/features.py",
+        "provenance/local/fit.py",
+        "provenance/local/look.py",
+        "provenance/local/pixels.py",
+    },
     "gradio": {"ui/app.py"},
     "matplotlib": {"ui/calibration.py"},
     "huggingface_hub": {"provenance/embed/pretrained.py"},

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from provenance.errors import UsageError
+from provenance.fusion import SPEC as FUSION
+from provenance.local.look import Agreement, Alignment, Region
+from provenance.local.pixels import Resemblance
 from provenance.match import Candidate, Reference
 from provenance.verdict import (
     DEFAULT_POLICY,
@@ -96,24 +99,50 @@ def test_a_descriptor_without_threshold_does_not_decide() -> None:
     assert decide(seen(candidate), POLICY).decision is CLEAR
 
 
-def test_a_descriptor_that_only_ranks_lists_look_alikes_and_holds_nothing() -> None:
-    policy = replace(POLICY, ranks={"other": 0.8})
-    found = [
-        Candidate(reference(number), {"a": 0.3, "other": similar})
-        for number, similar in enumerate((0.72, 1.0, 0.6, 0.76))
-    ]
-    verdict = decide(seen(*found), policy)
-    assert verdict.decision is CLEAR
-    assert [match.reference.id for match in verdict.matches] == [1, 3, 0]
-    assert all(match.why == "look-alike" and match.score < 0.5 for match in verdict.matches)
-    assert policy.only({"a"}).ranks == {}
+def aligned(cells: int) -> Alignment:
+    """An alignment of so many cells, all else of no account."""
+    corners = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))
+    found = Agreement(cells, 1, 0.3, 1, 1, 1, 1, 0, 1, 1, Resemblance())
+    return Alignment(found, (Region(corners, corners),), ("cropped",))
+
+
+@pytest.mark.parametrize(
+    ("fusion", "cells", "decision", "why", "reason"),
+    [
+        (0.85, 30, BLOCK, "edited copy", "edited copy of 1.png (cropped)"),
+        (0.65, 30, REVIEW, "edited copy", "holds 30% of 1.png (cropped)"),
+        (0.85, 4, BLOCK, "copy", "near copy of 1.png"),
+        (0.65, 4, REVIEW, "look-alike", "close to 1.png"),
+        (0.55, 30, CLEAR, "look-alike", ""),
+    ],
+)
+def test_what_is_aligned_is_an_edited_copy(
+    fusion: float, cells: int, decision: Decision, why: str, reason: str
+) -> None:
+    policy = Policy("test", 30, {FUSION.name: Threshold(0.6, 0.8)})
+    candidate = Candidate(reference(), {FUSION.name: fusion}, alignment=aligned(cells))
+    verdict = decide(seen(candidate), policy)
+    assert verdict.decision is decision
+    assert " ".join(verdict.reasons) == reason
+    (match,) = verdict.matches
+    assert match.why == why
+    assert match.edits == (("cropped",) if why == "edited copy" else ())
+    assert (match.overlap == 0.3) == bool(match.regions) == (cells == 30)
+
+
+def test_the_fast_check_has_thresholds_of_its_own() -> None:
+    policy = replace(POLICY, fast={"c": Threshold(0.5, 0.6)}).fast_only()
+    assert policy.thresholds.keys() == {"c"}
+    assert policy.name == "test, c only"
+    with pytest.raises(UsageError, match=r"\[fast.phash-256\]"):
+        POLICY.fast_only()
 
 
 def test_the_default_policy_loads() -> None:
     policy = load_policy(DEFAULT_POLICY)
-    assert {"pdq-256", "phash-256", "sift-128"} == policy.thresholds.keys()
+    assert {"pdq-256", FUSION.name} == policy.thresholds.keys()
     assert policy.rates == Rates(0.001, 0.00001)
-    assert policy.ranks.keys() == {"firsthand-256"}
+    assert policy.fast.keys() == {"phash-256"}
 
 
 GOOD = 'name = "p"\nmin_detail = 10\n[thresholds.a]\nreview = 0.5\nblock = 0.6\n'
@@ -130,7 +159,7 @@ GOOD = 'name = "p"\nmin_detail = 10\n[thresholds.a]\nreview = 0.5\nblock = 0.6\n
         (GOOD.replace("0.6", "nan"), "review <= block"),
         (GOOD.replace("review", "reveiw"), "review"),
         (GOOD.replace('name = "p"', ""), "name"),
-        (GOOD + "[ranks]\na = 2\n", "0 < a <= 1"),
+        (GOOD + "[fast.a]\nreview = 2\nblock = 2\n", "block <= 1"),
         (GOOD + "[rates]\nreview = 0.1\nblock = 0.2\n", "block <= review"),
         (GOOD + "[rates]\nreview = 0.1\n", "block"),
         ("blok = 3\n" + GOOD, "unknown setting blok"),

@@ -11,7 +11,7 @@ from index import voting
 from index.voting import VotingStore
 from provenance.errors import CheckError, MissingError
 from provenance.fingerprint import DescriptorSpec, Vector
-from provenance.local import SPEC, LocalDescriptor
+from provenance.local.features import SPEC, LocalDescriptor
 from tests.conftest import KNOWN, UNKNOWN
 
 Photo = Callable[[str], Image.Image]

@@ -13,8 +13,9 @@ from index.library import Library
 from provenance.chance import Measured, Similarities, calibrate, interval
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprint
+from provenance.fusion import SPEC as FUSION
 from provenance.scan import FingerprinterFactory, scan
-from provenance.verdict import Policy
+from provenance.verdict import BLOCK_SCORE, Policy, score
 
 _SEED = 2026  # of the sample of the library
 
@@ -74,19 +75,27 @@ def run(
 ) -> Outcome:
     """Asks about `count` pictures of the library, and about all of `files`; keeps the result.
 
-    A reference is not compared with its own pixels. Pictures with too little detail, and files that
-    cannot be read, are passed over. Raises UsageError where too few are left.
+    A reference is not compared with its own pixels, and what the policy blocks as it is stated is
+    no chance: it is set aside as related. Pictures with too little detail, and files that cannot be
+    read, are passed over. Raises UsageError where too few are left.
     """
     total = min(count, len(library)) + len(files)
-    asked = []
+    asked: list[Asked] = []
+    related: list[tuple[int, int]] = []
     for done, (name, fingerprint) in enumerate(_pictures(library, factory, files, count, workers)):
         on_progress(done, total)
         if fingerprint and fingerprint.detail >= checker.policy.min_detail:
             found = [each for each in checker.candidates(fingerprint) if not each.exact]
             uris = [each.reference.uri for each in found]
+            related += [
+                (len(asked), number)
+                for number, each in enumerate(found)
+                if score(each, checker.stated_policy) >= BLOCK_SCORE
+            ]
             asked.append(Asked(name, uris, [each.similarity for each in found]))
     similarities = [each.similarities for each in asked]
-    measured = calibrate(similarities, library.specs, library.version, len(library))
+    specs = [FUSION, *(spec for spec in library.specs if spec.metric != "features")]
+    measured = calibrate(similarities, related, specs, library.version, len(library))
     library.keep_calibration(measured.calibration)
     return Outcome(measured, asked, checker.policy)
 

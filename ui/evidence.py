@@ -84,7 +84,8 @@ def _reference_image(match: Mapping[str, Any], index: Index, colour: str) -> str
     if not match.get("reference_region") or held is None:
         return _data_uri(webp)
     image = Image.open(io.BytesIO(webp)).convert("RGB")
-    _outline(image, match["reference_region"], image.width / held[1][0], colour)
+    for region in (match["reference_region"], *_further(match, "reference")):
+        _outline(image, region, image.width / held[1][0], colour)
     return _data_uri(thumbnail(image))
 
 
@@ -98,8 +99,14 @@ def _own_image(path: str | None, matches: Sequence[Mapping[str, Any]]) -> str | 
     image = Image.open(io.BytesIO(thumbnail(whole))).convert("RGB")
     for match, colour in zip(matches, _COLOURS, strict=False):
         if match.get("region"):
-            _outline(image, match["region"], image.width / whole.width, colour)
+            for region in (match["region"], *_further(match, "picture")):
+                _outline(image, region, image.width / whole.width, colour)
     return _data_uri(thumbnail(image))
+
+
+def _further(match: Mapping[str, Any], where: str) -> list[Any]:
+    """The regions after the best, in the `picture` or in the `reference`."""
+    return [region[where] for region in match["further_regions"]]
 
 
 def _outline(

@@ -28,7 +28,7 @@ from provenance.fingerprint import DescriptorSpec, Fingerprinter
 from provenance.groups import Grouping
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
-from provenance.local import LocalDescriptor
+from provenance.local.features import LocalDescriptor
 from provenance.recipe import Recipe
 from provenance.verdict import Verdict, as_match, load_policy
 from ui.settings import Settings
@@ -74,7 +74,7 @@ def make_checker(settings: Settings, library: Library, *, fast: bool = False) ->
     require_comparable(library.specs, prints.specs)
     policy = load_policy(settings.policy)
     if fast:
-        policy = policy.only({spec.name for spec in prints.specs})
+        policy = policy.fast_only()
     return Checker(prints, library, policy)
 
 

@@ -25,6 +25,7 @@ from provenance.images import read_picture
 from provenance.verdict import REVIEW_SCORE, Decision
 from ui import calibration
 from ui.bench.edits import ALL_EDITS, EDITS, HARD_EDITS
+from ui.bench.other_edits import OTHER_EDITS
 from ui.demo import GALLERY
 from ui.settings import load_settings
 from ui.wiring import factory, make_checker, make_library
@@ -39,6 +40,7 @@ _THRESHOLDS = {
     "pdq-256": ("PDQ ≤ 31", 1 - 31 / 256),
 }
 """What can be installed elsewhere: from which similarity on it calls a reference a match."""
+TIERS = {"usual tier": EDITS, "hard tier": HARD_EDITS, "edits of other kinds": OTHER_EDITS}
 _OURS, _LEARNED = "Firsthand", "firsthand-256"
 _METHODS = (_OURS, _LEARNED, *_THRESHOLDS)
 
@@ -196,7 +198,7 @@ def _report(
     header += [name for name, _ in _THRESHOLDS.values()] + ["said of those found"]
     print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
     tiers: dict[str, tuple[_Row, list[Judged]]] = {}
-    for tier, edits in (("usual tier", EDITS), ("hard tier", HARD_EDITS)):
+    for tier, edits in TIERS.items():
         total, outcomes = _Row(), []
         for name in edits:
             judged = list(run(name, asked))
@@ -284,7 +286,7 @@ def _edited_fingerprint(edit: str | None, pages: Sequence[Path], file: Path) -> 
         image.thumbnail((_QUERY_SIDE, _QUERY_SIDE))
         rng = random.Random(zlib.crc32(f"{edit}/{file.name}".encode()))
         others = [read_picture(path).image for path in rng.sample(pages, min(4, len(pages)))]
-        image = ALL_EDITS[edit](image, rng, others)
+        image = (ALL_EDITS | OTHER_EDITS)[edit](image, rng, others)
     return _fingerprinter().describe([image])[0]
 
 

@@ -17,11 +17,11 @@ Edit = Callable[[Picture, random.Random, Sequence[Picture]], Picture]
 _SIDE = 512  # pixels a side of what pictures are pasted on
 
 
-def _plain(change: Callable[[Picture], Picture]) -> Edit:
+def plain(change: Callable[[Picture], Picture]) -> Edit:
     return lambda image, rng, others: change(image)
 
 
-def _chain(*edits: Edit) -> Edit:
+def chain(*edits: Edit) -> Edit:
     def edit(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
         for each in edits:
             image = each(image, rng, others)
@@ -30,32 +30,32 @@ def _chain(*edits: Edit) -> Edit:
     return edit
 
 
-def _jpeg(quality: int) -> Edit:
+def jpeg(quality: int) -> Edit:
     def edit(image: Picture) -> Picture:
         out = io.BytesIO()
         image.save(out, "JPEG", quality=quality)
         return Image.open(out).convert("RGB")
 
-    return _plain(edit)
+    return plain(edit)
 
 
-def _resized(across: float, down: float | None = None) -> Edit:
-    return _plain(
+def resized(across: float, down: float | None = None) -> Edit:
+    return plain(
         lambda image: image.resize(
             (max(1, round(image.width * across)), max(1, round(image.height * (down or across))))
         )
     )
 
 
-def _blurred(radius: float) -> Edit:
-    return _plain(lambda image: image.filter(ImageFilter.GaussianBlur(radius)))
+def blurred(radius: float) -> Edit:
+    return plain(lambda image: image.filter(ImageFilter.GaussianBlur(radius)))
 
 
-def _rotated(degrees: float) -> Edit:
-    return _plain(lambda image: image.rotate(degrees, Image.Resampling.BICUBIC, expand=True))
+def rotated(degrees: float) -> Edit:
+    return plain(lambda image: image.rotate(degrees, Image.Resampling.BICUBIC, expand=True))
 
 
-def _cropped(area: float) -> Edit:
+def cropped(area: float) -> Edit:
     """A part of this share of the area, anywhere."""
 
     def edit(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
@@ -70,7 +70,7 @@ def _background(rng: random.Random, others: Sequence[Picture]) -> Picture:
     return ImageOps.fit(rng.choice(others), (_SIDE, _SIDE))
 
 
-def _pasted(area: float) -> Edit:
+def pasted(area: float) -> Edit:
     """On another picture, as this share of its area."""
 
     def edit(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
@@ -84,7 +84,7 @@ def _pasted(area: float) -> Edit:
     return edit
 
 
-def _collage(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
+def collage(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
     page = Image.new("RGB", (_SIDE, _SIDE))
     place = rng.randrange(4)
     for number in range(4):
@@ -94,7 +94,7 @@ def _collage(image: Picture, rng: random.Random, others: Sequence[Picture]) -> P
     return page
 
 
-def _captioned(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
+def captioned(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
     image = image.copy()
     for _ in range(3):
         place = rng.randint(0, image.width // 3), rng.randint(0, image.height * 3 // 4)
@@ -105,7 +105,7 @@ def _captioned(image: Picture, rng: random.Random, others: Sequence[Picture]) ->
     return image
 
 
-def _sticker(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
+def sticker(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
     image = image.copy()
     size = image.width * 2 // 5, image.height * 2 // 5
     place = rng.randint(0, image.width - size[0]), rng.randint(0, image.height - size[1])
@@ -113,7 +113,7 @@ def _sticker(image: Picture, rng: random.Random, others: Sequence[Picture]) -> P
     return image
 
 
-def _striped(image: Picture) -> Picture:
+def striped(image: Picture) -> Picture:
     image = image.copy()
     for left in range(0, image.width, max(2, image.width // 8)):
         box = (left, 0, left + image.width // 16, image.height)
@@ -121,7 +121,7 @@ def _striped(image: Picture) -> Picture:
     return image
 
 
-def _in_perspective(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
+def in_perspective(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
     """Each corner drawn in by up to 18 % of the sides."""
     width, height = image.size
     inset = [rng.uniform(0, 0.18) for _ in range(8)]
@@ -139,7 +139,7 @@ def _in_perspective(image: Picture, rng: random.Random, others: Sequence[Picture
     return image.transform(image.size, Image.Transform.PERSPECTIVE, data, Image.Resampling.BICUBIC)
 
 
-def _screenshot(image: Picture) -> Picture:
+def screenshot(image: Picture) -> Picture:
     page = Image.new("RGB", (720, 540), (245, 245, 245))
     pen = ImageDraw.Draw(page)
     pen.rectangle((0, 0, 720, 50), fill=(60, 60, 70))
@@ -150,7 +150,7 @@ def _screenshot(image: Picture) -> Picture:
     return page
 
 
-def _meme(image: Picture) -> Picture:
+def meme(image: Picture) -> Picture:
     page = Image.new("RGB", (image.width, round(image.height * 1.3)), "white")
     page.paste(image, (0, page.height - image.height))
     pen = ImageDraw.Draw(page)
@@ -158,7 +158,7 @@ def _meme(image: Picture) -> Picture:
     return page
 
 
-def _noisy(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
+def noisy(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, 25, (*image.size[::-1], 3))
     return Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
 
@@ -169,7 +169,7 @@ def _half_covered(image: Picture) -> Picture:
     return image
 
 
-def _pencil(image: Picture) -> Picture:
+def pencil(image: Picture) -> Picture:
     """A dodge blend of the picture with its blurred negative."""
     grey = image.convert("L")
     blurred = np.asarray(ImageOps.invert(grey).filter(ImageFilter.GaussianBlur(6)), np.float64)
@@ -179,7 +179,7 @@ def _pencil(image: Picture) -> Picture:
 
 def _photographed_screen(image: Picture, rng: random.Random, others: Sequence[Picture]) -> Picture:
     """Perspective, a moiré of two gratings, and a glare."""
-    seen = np.asarray(_in_perspective(image.resize((_SIDE, _SIDE)), rng, others), np.float64)
+    seen = np.asarray(in_perspective(image.resize((_SIDE, _SIDE)), rng, others), np.float64)
     y, x = np.mgrid[:_SIDE, :_SIDE]
     grating = 1 + 0.12 * np.sin(x * 1.9) + 0.12 * np.sin(y * 2.1 + x * 0.2)
     glare = 120 * np.exp(-((x - 150) ** 2 + (y - 120) ** 2) / 6000)
@@ -194,49 +194,49 @@ def _framed(image: Picture) -> Picture:
     return ImageOps.expand(image, image.width // 4, "black")
 
 
-_GREY = _plain(lambda image: image.convert("L").convert("RGB"))
-_MIRRORED = _plain(ImageOps.mirror)
+_GREY = plain(lambda image: image.convert("L").convert("RGB"))
+_MIRRORED = plain(ImageOps.mirror)
 
 EDITS: dict[str, Edit] = {
-    "none": _plain(lambda image: image),
-    "JPEG 40 at half size": _chain(_resized(0.5), _jpeg(40)),
-    "JPEG 25": _jpeg(25),
-    "resize 0.35": _resized(0.35),
-    "blur 2": _blurred(2),
-    "colour": _plain(_recoloured),
+    "none": plain(lambda image: image),
+    "JPEG 40 at half size": chain(resized(0.5), jpeg(40)),
+    "JPEG 25": jpeg(25),
+    "resize 0.35": resized(0.35),
+    "blur 2": blurred(2),
+    "colour": plain(_recoloured),
     "grey": _GREY,
-    "noise": _noisy,
-    "aspect 1.4": _resized(1.4, 1),
-    "crop to 75 %": _cropped(0.75),
-    "crop to 50 %": _cropped(0.5),
-    "crop to 30 %": _cropped(0.3),
-    "pad": _plain(_framed),
-    "rotate 8°": _rotated(8),
-    "rotate 90°": _rotated(90),
+    "noise": noisy,
+    "aspect 1.4": resized(1.4, 1),
+    "crop to 75 %": cropped(0.75),
+    "crop to 50 %": cropped(0.5),
+    "crop to 30 %": cropped(0.3),
+    "pad": plain(_framed),
+    "rotate 8°": rotated(8),
+    "rotate 90°": rotated(90),
     "flip": _MIRRORED,
-    "text": _captioned,
-    "sticker": _sticker,
-    "stripes": _plain(_striped),
-    "pasted at 60 %": _pasted(0.6),
-    "pasted at 35 %": _pasted(0.35),
-    "screenshot": _plain(_screenshot),
-    "meme": _plain(_meme),
-    "collage": _collage,
-    "perspective": _in_perspective,
-    "crop 60 %, half size, JPEG 30": _chain(_cropped(0.6), _resized(0.5), _jpeg(30)),
-    "flip, grey, half size, JPEG 40": _chain(_MIRRORED, _GREY, _resized(0.5), _jpeg(40)),
+    "text": captioned,
+    "sticker": sticker,
+    "stripes": plain(striped),
+    "pasted at 60 %": pasted(0.6),
+    "pasted at 35 %": pasted(0.35),
+    "screenshot": plain(screenshot),
+    "meme": plain(meme),
+    "collage": collage,
+    "perspective": in_perspective,
+    "crop 60 %, half size, JPEG 30": chain(cropped(0.6), resized(0.5), jpeg(30)),
+    "flip, grey, half size, JPEG 40": chain(_MIRRORED, _GREY, resized(0.5), jpeg(40)),
 }
 """The usual tier."""
 
 HARD_EDITS: dict[str, Edit] = {
-    "pasted at 15 %": _pasted(0.15),
-    "flip, crop 60 %, text, JPEG 35": _chain(_MIRRORED, _cropped(0.6), _captioned, _jpeg(35)),
-    "resize 0.15": _resized(0.15),
-    "blur 6": _blurred(6),
-    "half covered": _plain(_half_covered),
-    "inverted": _plain(ImageChops.invert),
-    "posterised": _plain(lambda image: ImageOps.posterize(image, 2)),
-    "pencil": _plain(_pencil),
+    "pasted at 15 %": pasted(0.15),
+    "flip, crop 60 %, text, JPEG 35": chain(_MIRRORED, cropped(0.6), captioned, jpeg(35)),
+    "resize 0.15": resized(0.15),
+    "blur 6": blurred(6),
+    "half covered": plain(_half_covered),
+    "inverted": plain(ImageChops.invert),
+    "posterised": plain(lambda image: ImageOps.posterize(image, 2)),
+    "pencil": plain(pencil),
     "photographed screen": _photographed_screen,
     "painted over": lambda image, rng, others: repainted(image, rng),
 }

@@ -22,8 +22,8 @@ from index.sources import FolderSource, image_files
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprint, Value
 from provenance.images import Picture, read_picture
-from provenance.local import KEPT, ROW
-from provenance.local import SPEC as LOCAL
+from provenance.local.features import KEPT, ROW
+from provenance.local.features import SPEC as LOCAL
 from ui.bench.edits import ALL_EDITS
 from ui.demo import GALLERY
 from ui.settings import load_settings

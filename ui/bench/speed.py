@@ -21,7 +21,7 @@ from provenance.embed.bundled import BundledDescriptor
 from provenance.fingerprint import Descriptor, reduced
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
-from provenance.local import LocalDescriptor
+from provenance.local.features import LocalDescriptor
 from provenance.recipe import Recipe
 from ui.demo import GALLERY
 from ui.settings import load_settings

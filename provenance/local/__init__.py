@@ -1,0 +1,1 @@
+"""Local features, and the second look at a pair of pictures."""

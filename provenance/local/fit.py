@@ -1,0 +1,110 @@
+"""Pairs of features that look alike, and the transforms that explain many of them at once.
+
+Points in, transforms out; knows nothing of pictures.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Row numbers of features of the picture and of the reference that belong together."""
+
+SIDE = 512.0  # pixels a side of the frames in which points are told
+_RATIO = 0.8  # Lowe's ratio test
+_TOLERANCE = 4.0  # pixels
+_SCALES = (0.1, 8.0)  # of one picture in the other
+_CELL = 6.0  # pixels: features of one place count once
+_REGIONS = 4  # of a reference that are looked for in a picture, at most
+_FURTHER = 8  # cells that a further region takes
+
+
+def pairs_of(a: NDArray[Any], b: NDArray[Any]) -> Pairs:
+    """Rows of `a` and of `b` that are each other's nearest, and clearly nearer than the second."""
+    if len(a) < 4 or len(b) < 4:
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    alike = a @ b.T
+    nearest = alike.argmax(1)
+    rows = np.flatnonzero(alike.argmax(0)[nearest] == np.arange(len(a)))
+    two = np.partition(alike[rows], -2, axis=1)[:, -2:]
+    far = np.sqrt(np.maximum(0, 2 - 2 * two))  # (n, 2): to the second, to the nearest
+    rows = rows[far[:, 1] < _RATIO * far[:, 0]]
+    return rows, nearest[rows]
+
+
+class Fit(NamedTuple):
+    """A transform of reference to picture, (2, 3), and which of the pairs it explains.
+
+    `cells` counts the distinct places that it explains, in the picture and in the reference,
+    whichever are fewer.
+    """
+
+    cells: int
+    transform: NDArray[np.float64]
+    reference_points: NDArray[np.float32]
+    rows: NDArray[np.intp]
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the picture for one of the reference."""
+        return float(np.sqrt(np.linalg.det(self.transform[:, :2])))
+
+    def moved(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Where points of the reference lie in the picture."""
+        there: NDArray[np.float64] = points @ self.transform[:, :2].T + self.transform[:, 2]
+        return there
+
+    def moved_back(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Where points of the picture lie in the reference."""
+        inverse = np.linalg.inv(self.transform[:, :2])
+        back: NDArray[np.float64] = (points - self.transform[:, 2]) @ inverse.T
+        return back
+
+
+def fit(here: NDArray[Any], there: NDArray[Any]) -> Fit | None:
+    """The similarity or affine transform that explains most distinct places.
+
+    None where none is plausible: an unguarded fit agrees with unrelated pictures by shrinking one
+    of them to a point, squeezing it to a line, or counting one place many times.
+    """
+    if len(here) < 4:
+        return None
+    import cv2
+
+    best: Fit | None = None
+    for estimate in (cv2.estimateAffinePartial2D, cv2.estimateAffine2D):
+        transform, mask = estimate(
+            there, here, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE,
+            maxIters=2000, confidence=0.999,
+        )  # fmt: skip
+        if transform is None or np.linalg.det(transform[:, :2]) <= 0:
+            continue
+        large, small = np.linalg.svd(transform[:, :2], compute_uv=False)
+        if not _SCALES[0] < small <= large < _SCALES[1] or large > 2 * small:
+            continue
+        kept = np.flatnonzero(mask)
+        cells = min(_cells(here[kept]), _cells(there[kept]))
+        if best is None or cells > best.cells:
+            best = Fit(cells, transform.astype(np.float64), there[kept], kept)
+    return best
+
+
+def further(here: NDArray[Any], there: NDArray[Any], first: Fit) -> list[Fit]:
+    """Transforms that explain many of the pairs which those before them leave over.
+
+    A reference that was cut to pieces, or that is in a picture twice, has several.
+    """
+    found: list[Fit] = []
+    left = np.setdiff1d(np.arange(len(here)), first.rows)
+    while len(left) >= _FURTHER and len(found) + 1 < _REGIONS:
+        more = fit(here[left], there[left])
+        if more is None or more.cells < _FURTHER:
+            break
+        found.append(more._replace(rows=left[more.rows]))
+        left = np.setdiff1d(left, found[-1].rows)
+    return found
+
+
+def _cells(places: NDArray[Any]) -> int:
+    return len(np.unique((places // _CELL).astype(np.int32), axis=0))
