@@ -208,8 +208,13 @@ class Library:
             return self._candidates([_Asked(fingerprint, None, {picture or 0})])[0]
 
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
+        return self.features_each([reference]).get(reference.id)
+
+    def features_each(
+        self, references: Sequence[Reference]
+    ) -> dict[int, tuple[Vector, tuple[int, int]]]:
         with self._lock:
-            return self._catalog.features(reference.id)
+            return self._catalog.features([reference.id for reference in references])
 
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
         with self._lock:
