@@ -38,3 +38,12 @@ def side_by_side(parts: Sequence[Callable[[], T]]) -> list[T]:
             first,
             *(left[at] if at in left else each.result() for at, each in enumerate(begun)),
         ]
+
+
+def one_thread_for_products() -> None:
+    """Lets whoever multiplies matrices in numpy do it alone, if numpy is not loaded yet.
+
+    OpenBLAS's threads keep a core busy for a while after every product, and the part of a check
+    that runs beside it waits for that core.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

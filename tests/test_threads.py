@@ -1,12 +1,13 @@
 """Side by side: everything is done once, in order, and what is raised comes through."""
 
+import os
 import threading
 from functools import partial
 
 import pytest
 
 from provenance import threads
-from provenance.threads import cores, side_by_side
+from provenance.threads import cores, one_thread_for_products, side_by_side
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -54,3 +55,14 @@ def test_openmp_may_be_told_to_use_fewer_cores(monkeypatch: pytest.MonkeyPatch) 
     for stated, expected in {"1": 1, "999": all_of_them, "0": 1, "many": all_of_them}.items():
         monkeypatch.setenv("OMP_NUM_THREADS", stated)
         assert cores() == expected
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(None, "1"), ("3", "3")])
+def test_numpy_multiplies_by_one_thread_unless_it_is_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, stated: str | None, expected: str
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", stated or "")
+    if stated is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    one_thread_for_products()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == expected

@@ -1,4 +1,4 @@
-"""How long one check takes in a large library, and where the time goes.
+"""How long one check takes in a large library, on all cores, and where the time goes.
 
 The library is made of real pictures and of many more that are made from their values: the same
 kinds of rows, as many of them, near nothing.
@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from index.catalog import NewReference
@@ -24,6 +23,7 @@ from provenance.fingerprint import Fingerprint, Value
 from provenance.images import Picture, read_picture
 from provenance.local import KEPT, ROW
 from provenance.local import SPEC as LOCAL
+from provenance.match import Candidate
 from ui.bench.edits import ALL_EDITS
 from ui.demo import GALLERY
 from ui.settings import load_settings
@@ -38,7 +38,6 @@ _EDIT = "pasted at 60 %"
 
 def measure(images: Path | None, references: int) -> None:
     """Prints medians in milliseconds: only their ratios mean anything on another machine."""
-    torch.set_num_threads(1)
     files = image_files(images or GALLERY)
     known, strangers = files[::2], files[1::2][:_ASKED]
     with tempfile.TemporaryDirectory() as place:
@@ -112,16 +111,24 @@ def _rows(fingerprint: Fingerprint) -> NDArray[np.uint8]:
 
 
 def _print(title: str, checker: Checker, pictures: Sequence[Picture]) -> None:
-    prints: dict[int, Fingerprint] = {
-        id(p): checker.fingerprinter.describe([p.image])[0] for p in pictures
-    }
+    prints = {id(p): checker.fingerprinter.describe([p.image])[0] for p in pictures}
+    looked = {key: _looked_at(checker, fingerprint) for key, fingerprint in prints.items()}
     parts: dict[str, Callable[[Picture], object]] = {
         "fingerprint": lambda p: checker.fingerprinter.describe([p.image])[0],
         "search": lambda p: checker.index.search(prints[id(p)], 20),
+        "five second looks": lambda p: [
+            checker.look(prints[id(p)], candidate) for candidate in looked[id(p)][:5]
+        ],
         "check": checker.check,
     }
     checker.check(pictures[0])
-    print(f"{title}: " + ", ".join(f"{n} {m:.0f} ms" for n, m in _medians(parts, pictures)))
+    print(f"{title}: " + ", ".join(f"{n} {m:.0f} ms" for n, m in _medians(parts, pictures)), end="")
+    print(f" with {np.median([len(found) for found in looked.values()]):.0f} second looks")
+
+
+def _looked_at(checker: Checker, fingerprint: Fingerprint) -> list[Candidate]:
+    """The candidates that get a second look in a check."""
+    return [c for c in checker.candidates(fingerprint) if LOCAL.name in c.similarity]
 
 
 def _medians(
