@@ -115,9 +115,9 @@ class FaissStore:
         parts = [np.atleast_2d(rows) for rows in asked]
         with one_thread():
             far, ids = self._index.search(np.concatenate(parts), min(count + 1, len(self)))
-        ends = np.cumsum([len(part) for part in parts])[:-1]
-        found = zip(parts, np.split(far, ends), np.split(ids, ends), strict=True)
-        return [self._best(*each, count) for each in found]
+            ends = np.cumsum([len(part) for part in parts])[:-1]
+            found = zip(parts, np.split(far, ends), np.split(ids, ends), strict=True)
+            return [self._best(*each, count) for each in found]
 
     def _best(self, rows: NDArray[Any], far: NDArray[Any], ids: Ids, count: int) -> list[int]:
         """The nearest and their ties, of `count` + 1 that were found for every row."""
