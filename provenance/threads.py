@@ -26,8 +26,7 @@ def side_by_side(parts: Sequence[Callable[[], T]]) -> list[T]:
 
     Raises what a part raises, when no part is at work any more.
     """
-    helpers = min(cores(), len(parts)) - 1
-    if helpers < 1:
+    if len(parts) < 2 or (helpers := min(cores(), len(parts)) - 1) < 1:
         return [part() for part in parts]
     with ThreadPoolExecutor(helpers) as pool:
         begun = [pool.submit(part) for part in parts[1:]]
