@@ -260,15 +260,17 @@ class Catalog(Database):
         )
         return [_as_reference(row) for row in rows]
 
-    def features(self, reference_id: int) -> tuple[Vector, tuple[int, int]] | None:
-        """A reference's packed features and its width and height."""
+    def features(self, references: Sequence[int]) -> dict[int, tuple[Vector, tuple[int, int]]]:
+        """By reference, the packed features, and the width and height, of those that have any."""
         rows = self._all(
-            "SELECT value, width, height FROM reference JOIN picture p ON p.id = picture_id "
-            "JOIN vector USING (picture_id) JOIN descriptor d ON d.id = descriptor_id "
-            "WHERE complete AND metric = 'features' AND reference.id = ?",
-            reference_id,
+            "SELECT r.id, value, width, height FROM reference r "  # CROSS: in this order
+            "CROSS JOIN picture p ON p.id = r.picture_id CROSS JOIN descriptor d "
+            "CROSS JOIN vector v ON v.descriptor_id = d.id AND v.picture_id = p.id "
+            "WHERE complete AND metric = 'features' "
+            "AND r.id IN (SELECT value FROM json_each(?))",
+            json.dumps(references),
         )
-        return (np.frombuffer(rows[0][0], np.uint8), (rows[0][1], rows[0][2])) if rows else None
+        return {row[0]: (np.frombuffer(row[1], np.uint8), (row[2], row[3])) for row in rows}
 
     def thumbnail(self, reference_id: int) -> bytes | None:
         rows = self._all(

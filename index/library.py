@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from provenance.hashes import PDQ
 from provenance.local.features import kept
 from provenance.match import Candidate, Reference
 from provenance.recipe import Recipe
+from provenance.threads import side_by_side
 
 _SAME_PICTURE_LIMIT = 5  # references reported of one picture that many references show
 _VOTED = 6  # pictures that the vote of local features puts forward
@@ -157,23 +159,12 @@ class Library:
             self._refresh()
             exact = self._catalog.pictures_of([asked.content for asked in fingerprints])
             asked = [_Asked(each, exact.get(each.content)) for each in fingerprints]
-            for name, store in self._stores.items():
+            searches = []
+            for name, store in sorted(self._stores.items(), key=_takes_long, reverse=True):
                 by_it = [each for each in asked if name in each.fingerprint.values]
-                if not by_it:
-                    continue
-                rows = [each.fingerprint.values[name].vector for each in by_it]
-                if isinstance(store, VotingStore):
-                    for each, row in zip(by_it, rows, strict=True):
-                        each.promising.update(store.nearest(row, _VOTED).tolist())
-                    continue
-                for each, found in zip(by_it, store.nearest_each(rows, limit), strict=True):
-                    each.near.update(found)
-                    if each.fingerprint.values[name].spec.metric == "cosine":
-                        each.promising.update(found[:_LIKE])
-                if name == PDQ:
-                    negatives = store.nearest_each([~row for row in rows], 1)
-                    for each, found in zip(by_it, negatives, strict=True):
-                        each.promising.update(found)
+                if by_it:
+                    searches.append(partial(_search, name, store, by_it, limit))
+            side_by_side(searches)
             return self._candidates(asked)
 
     @property
@@ -209,8 +200,13 @@ class Library:
             return self._candidates([_Asked(fingerprint, None, {picture or 0})])[0]
 
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
+        return self.features_each([reference]).get(reference.id)
+
+    def features_each(
+        self, references: Sequence[Reference]
+    ) -> dict[int, tuple[Vector, tuple[int, int]]]:
         with self._lock:
-            return self._catalog.features(reference.id)
+            return self._catalog.features([reference.id for reference in references])
 
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
         with self._lock:
@@ -401,6 +397,27 @@ class Library:
         new = Generation(name, path.name, digest, self._upto, self._removals)
         for old in self._catalog.record_generation(new):
             (self.folder / "stores" / old).unlink(missing_ok=True)
+
+
+def _takes_long(named: tuple[str, Store]) -> bool:
+    return isinstance(named[1], VotingStore)
+
+
+def _search(name: str, store: Store, asked: Sequence[_Asked], limit: int) -> None:
+    """Tells those who ask what one store finds for them."""
+    rows = [each.fingerprint.values[name].vector for each in asked]
+    if isinstance(store, VotingStore):
+        for each, found in zip(asked, store.nearest_each(rows, _VOTED), strict=True):
+            each.promising.update(found)
+        return
+    for each, found in zip(asked, store.nearest_each(rows, limit), strict=True):
+        each.near.update(found)
+        if each.fingerprint.values[name].spec.metric == "cosine":
+            each.promising.update(found[:_LIKE])
+    if name == PDQ:
+        negatives = store.nearest_each([~row for row in rows], 1)
+        for each, found in zip(asked, negatives, strict=True):
+            each.promising.update(found)
 
 
 def _calibrated(calibration: Calibration | None, references: int) -> str:

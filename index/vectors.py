@@ -5,7 +5,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,7 +66,21 @@ class PlainStore:
         return far
 
 
-_MANY = 100_000  # rows from which a search takes longer than to wake further threads
+_PRODUCTS = 8  # rows asked at once from which FAISS multiplies matrices: a third of the time
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """FAISS by this thread alone (see provenance.threads), as fast as one can."""
+    import faiss
+
+    faiss.cvar.distance_compute_blas_threshold = _PRODUCTS
+    before = faiss.omp_get_max_threads()  # this thread's, and no other's
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 class FaissStore:
@@ -95,16 +110,14 @@ class FaissStore:
 
     def nearest_each(self, asked: Sequence[NDArray[Any]], count: int) -> list[list[int]]:
         """What `nearest` returns for each of several, found at once."""
-        import faiss
-
         if not len(self):
             return [[] for _ in asked]
-        faiss.omp_set_num_threads(1 if len(self) < _MANY else os.cpu_count() or 1)
         parts = [np.atleast_2d(rows) for rows in asked]
-        far, ids = self._index.search(np.concatenate(parts), min(count + 1, len(self)))
-        ends = np.cumsum([len(part) for part in parts])[:-1]
-        found = zip(parts, np.split(far, ends), np.split(ids, ends), strict=True)
-        return [self._best(*each, count) for each in found]
+        with one_thread():
+            far, ids = self._index.search(np.concatenate(parts), min(count + 1, len(self)))
+            ends = np.cumsum([len(part) for part in parts])[:-1]
+            found = zip(parts, np.split(far, ends), np.split(ids, ends), strict=True)
+            return [self._best(*each, count) for each in found]
 
     def _best(self, rows: NDArray[Any], far: NDArray[Any], ids: Ids, count: int) -> list[int]:
         """The nearest and their ties, of `count` + 1 that were found for every row."""

@@ -9,17 +9,18 @@ project, so that a library is never trained and an index of any size answers ali
 
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.vectors import Ids, write_index
+from index.vectors import Ids, one_thread, write_index
 from provenance.errors import CheckError, MissingError
 from provenance.fingerprint import DescriptorSpec, Vector
 from provenance.local.features import KEPT, descriptors, mirrored
+from provenance.threads import cores, side_by_side
 
 CODE_BOOK = Path(__file__).with_name("codebook.safetensors")
 VOTERS = 200  # features of a reference that are indexed, the first
@@ -50,26 +51,26 @@ class VotingStore:
 
     def nearest(self, row: Vector, count: int) -> Ids:
         """The pictures with most votes, best first; fewer than `count` where few share anything."""
-        asked = descriptors(row, _ASKED)
-        if not len(asked) or not len(self):
-            return np.zeros(0, np.int64)
-        votes: dict[int, float] = {}
-        for rows in (asked, mirrored(asked)):
-            for owner, weight in self._votes(np.ascontiguousarray(rows)):
-                votes[owner] = max(votes.get(owner, 0.0), weight)
-        best = sorted(votes, key=lambda owner: (-votes[owner], owner))
-        return np.array(best[:count], np.int64)
+        return np.array(self.nearest_each([row], count)[0], np.int64)
 
-    def _votes(self, rows: NDArray[np.float32]) -> list[tuple[int, float]]:
-        """A feature votes once for a picture, by how much nearer it is than its last neighbour."""
-        far, owners = self._index.search(rows, _NEIGHBOURS)
-        weights = np.maximum(0, far[:, -1:] - far) / (far[:, -1:] + 1e-6)
-        weights[~np.isfinite(weights)] = 0
-        known, numbers = np.unique(owners, return_inverse=True)
-        ballots = np.arange(len(rows))[:, None] * len(known) + numbers.reshape(owners.shape)
-        _, first = np.unique(ballots, return_index=True)
-        sums = np.bincount(numbers.ravel()[first], weights.ravel()[first], len(known))
-        return [(int(o), float(s)) for o, s in zip(known, sums, strict=True) if o >= 0 and s > 0]
+    def nearest_each(self, rows: Sequence[Vector], count: int) -> list[list[int]]:
+        """What `nearest` returns for each of several, found at once."""
+        asked = [descriptors(row, _ASKED) for row in rows]
+        if not len(self) or not any(map(len, asked)):
+            return [[] for _ in rows]
+        both = [turned for each in asked for turned in (each, mirrored(each))]
+        parts = np.array_split(np.concatenate(both), cores())
+        found = side_by_side([partial(self._neighbours, part) for part in parts if len(part)])
+        far, owners = (np.concatenate(each) for each in zip(*found, strict=True))
+        ends = np.cumsum([2 * len(each) for each in asked])[:-1]
+        split = zip(np.split(far, ends), np.split(owners, ends), strict=True)
+        return [_elected(*each, count) for each in split]
+
+    def _neighbours(self, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], Ids]:
+        """Distances and owners (N, _NEIGHBOURS) of the features nearest to each of these."""
+        with one_thread():
+            far, owners = self._index.search(np.ascontiguousarray(rows), _NEIGHBOURS)
+        return far, owners
 
     def write(self, path: Path) -> str:
         """Writes aside, flushes to disk, renames; returns the file's SHA-256."""
@@ -81,6 +82,25 @@ class VotingStore:
         import faiss
 
         return cls(spec, faiss.read_index(str(path)))
+
+
+def _elected(far: NDArray[np.float32], owners: Ids, count: int) -> list[int]:
+    """The pictures with most votes of one picture's features, or of its mirror image's.
+
+    `far` and `owners` are those of the one, then of the other. A feature votes once for a picture,
+    by how much nearer it is than its last neighbour.
+    """
+    weights = np.maximum(0, far[:, -1:] - far) / (far[:, -1:] + 1e-6)
+    weights[~np.isfinite(weights)] = 0
+    known, numbers = np.unique(owners, return_inverse=True)
+    numbers = numbers.reshape(owners.shape)
+    _, first = np.unique(np.arange(len(far))[:, None] * len(known) + numbers, return_index=True)
+    sides = numbers + (np.arange(len(far)) * 2 // max(1, len(far)))[:, None] * len(known)
+    sums = np.bincount(sides.ravel()[first], weights.ravel()[first], 2 * len(known))
+    votes = sums.reshape(2, -1).max(axis=0)
+    order = np.lexsort((known, -votes))
+    best = order[(known[order] >= 0) & (votes[order] > 0)]
+    return [int(owner) for owner in known[best[:count]]]
 
 
 def _empty_index() -> Any:

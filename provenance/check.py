@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from provenance.errors import CheckError, VersionMismatch
@@ -14,6 +15,7 @@ from provenance.local.features import unpacked
 from provenance.local.look import Alignment, second_look
 from provenance.match import Candidate, Index
 from provenance.recipe import Recipe
+from provenance.threads import side_by_side
 from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
 
 CANDIDATES = 20  # nearest references asked of each descriptor
@@ -110,22 +112,25 @@ class Checker:
             return candidates
         candidates = [with_fusion(candidate, None) for candidate in candidates]
         chosen = {c.reference.id for c in worth_a_look(candidates, policy)}
-        return [
-            self.look(fingerprint, candidate) if candidate.reference.id in chosen else candidate
-            for candidate in candidates
-        ]
+        likely = [c for c in candidates if c.reference.id in chosen]
+        looked = {c.reference.id: c for c in self.look(fingerprint, likely)}
+        return [looked.get(c.reference.id, c) for c in candidates]
 
-    def look(self, fingerprint: Fingerprint, candidate: Candidate) -> Candidate:
-        """The candidate after the second look, where the policy decides by it."""
-        if not self._looks:
-            return candidate
-        value = fingerprint.values[LOCAL.name]
-        held = self.index.features(candidate.reference)
-        if held is None:
-            raise CheckError(f"the library has no local features of {candidate.reference.uri}")
+    def look(self, fingerprint: Fingerprint, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates after the second look, where the policy decides by it."""
+        if not self._looks or not candidates:
+            return list(candidates)
+        picture = unpacked(fingerprint.values[LOCAL.name].vector)
         size = fingerprint.width, fingerprint.height
-        found = second_look(unpacked(value.vector), size, unpacked(held[0]), held[1])
-        return with_fusion(candidate, found)
+        held = self.index.features_each([candidate.reference for candidate in candidates])
+
+        def looked(candidate: Candidate) -> Candidate:
+            if candidate.reference.id not in held:
+                raise CheckError(f"the library has no local features of {candidate.reference.uri}")
+            value, its_size = held[candidate.reference.id]
+            return with_fusion(candidate, second_look(picture, size, unpacked(value), its_size))
+
+        return side_by_side([partial(looked, candidate) for candidate in candidates])
 
 
 def with_fusion(candidate: Candidate, found: Alignment | None) -> Candidate:

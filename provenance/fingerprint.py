@@ -5,6 +5,7 @@ Every value carries the name and version of what made it; values of different ma
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from provenance.errors import CheckError, UsageError, VersionMismatch
+from provenance.threads import side_by_side
 
 Vector = NDArray[Any]
 """One descriptor's value: uint8 (bits / 8,) when its metric is hamming, float32 unit row (dim,)
@@ -92,6 +94,9 @@ def similarities(asked: Value, held: Sequence[Value]) -> list[float]:
     return [float(x) for x in np.clip((mine * theirs).sum(axis=-1).max(axis=(1, 2)), 0.0, 1.0)]
 
 
+_LONGEST = ("features", "cosine", "hamming")  # the metrics, by how long descriptors take
+
+
 class Fingerprinter:
     """Runs pHash, which also tells how much there is to compare, and other descriptors."""
 
@@ -99,6 +104,7 @@ class Fingerprinter:
         from provenance.phash import PHASH
 
         self._descriptors = tuple(descriptors)
+        self._longest_first = sorted(descriptors, key=lambda d: _LONGEST.index(d.spec.metric))
         self.specs = (PHASH, *(descriptor.spec for descriptor in self._descriptors))
         names = [spec.name for spec in self.specs]
         if len(set(names)) < len(names):
@@ -109,7 +115,9 @@ class Fingerprinter:
         from provenance.phash import PHASH, phash
 
         small = [reduced(image) for image in images] if self._descriptors else []
-        columns = {d.spec: d.describe(small) for d in self._descriptors}
+        work = [partial(descriptor.describe, small) for descriptor in self._longest_first]
+        done = zip(self._longest_first, side_by_side(work), strict=True)
+        columns = {descriptor.spec: rows for descriptor, rows in done}
         prints = []
         for row, image in enumerate(images):
             bits, detail = phash(image)

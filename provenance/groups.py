@@ -149,7 +149,7 @@ class Grouping:
         if other not in self._links[content] and picture is not None:
             for near in self._pictures.compare(picture, other):
                 close = score(near, self._policy) >= REVIEW_SCORE
-                looked = near if close else self._checker.look(picture, near)
+                looked = near if close else self._checker.look(picture, [near])[0]
                 if link := self._link(picture, looked):
                     self._join(content, {other: link})
         return other in self._links[content]

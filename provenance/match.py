@@ -107,6 +107,11 @@ class Index(Protocol):
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
         """The reference's packed local features, if there are any, and its (width, height)."""
 
+    def features_each(
+        self, references: Sequence[Reference]
+    ) -> Mapping[int, tuple[Vector, tuple[int, int]]]:
+        """What `features` returns for each of those that have any, by the reference's id."""
+
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
         """The references made by the same recipe; none where too little of it is known."""
 

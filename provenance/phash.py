@@ -101,7 +101,7 @@ def _round(values: Matrix) -> Matrix:
     """In place, to 0..255; halves go up."""
     values += 0.5
     np.floor(values, out=values)
-    np.clip(values, 0, 255, out=values)
+    values.clip(0, 255, out=values)
     return values
 
 
@@ -122,6 +122,6 @@ def _signs() -> Matrix:
 
 def _detail(small: Matrix) -> float:
     """How much gradient there is, in whole hundredths (facebook/ThreatExchange pdqhashing.cpp)."""
-    steps = [small[1:] - small[:-1], small[:, 1:] - small[:, :-1]]
-    gradient = sum(int((np.abs(step) * (100 / 255)).astype(np.int64).sum()) for step in steps)
+    steps = np.concatenate([small[1:] - small[:-1], (small[:, 1:] - small[:, :-1]).T])
+    gradient = int(np.floor(np.abs(steps, out=steps) * (100 / 255)).sum())
     return float(min(100, gradient // 90))

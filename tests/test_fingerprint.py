@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from index.sources import image_files
+from provenance import threads
 from provenance.embed.bundled import SPEC, BundledDescriptor
 from provenance.embed.named import named
 from provenance.errors import MissingError, UsageError, VersionMismatch
@@ -181,6 +183,31 @@ def test_two_descriptors_of_one_name_are_refused() -> None:
 
 def test_phash_is_always_there() -> None:
     assert Fingerprinter().specs == (PHASH,)
+
+
+def test_the_network_gives_the_same_however_many_threads_torch_has(photo: Photo) -> None:
+    before = torch.get_num_threads()
+    image = reduced(photo("coffee.png"))
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(BundledDescriptor().describe([image])[0].tobytes())
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+def test_descriptors_side_by_side_give_what_each_gives_alone(
+    photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    images = [photo(name) for name in ("coffee.png", "rocket.jpg")]
+    for image, found in zip(images, Fingerprinter(DESCRIPTORS).describe(images), strict=True):
+        for descriptor in DESCRIPTORS:
+            alone = descriptor.describe([reduced(image)])[0]
+            assert found.values[descriptor.spec.name].vector.tobytes() == alone.tobytes()
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from PIL import Image
 from index.catalog import NewReference
 from index.library import Library
 from provenance.errors import CheckError, MissingError, UsageError, VersionMismatch
-from provenance.fingerprint import DescriptorSpec, Fingerprint, Value
+from provenance.fingerprint import DescriptorSpec, Fingerprint, Fingerprinter, Value
+from provenance.hashes import hash_descriptors
+from provenance.local.features import SPEC as LOCAL
+from provenance.local.features import LocalDescriptor, kept
 from provenance.recipe import Recipe
 from tests.conftest import hashes_only
 
@@ -235,3 +238,37 @@ def test_an_older_generation_serves_when_the_newest_is_damaged(
         file.write_bytes(b"")
     with Library.open(library.folder) as again:
         assert names(again, photo("grass.png")) == {"grass"}
+
+
+def test_features_come_at_once_for_those_that_have_any(tmp_path: Path, photo: Photo) -> None:
+    both = Fingerprinter([*hash_descriptors(), LocalDescriptor()])
+    with Library.create(tmp_path / "library", both.specs) as library:
+        shown = {name: both.describe([photo(name)])[0] for name in ("coffee.png", "chelsea.png")}
+        library.add([new(uri, print_) for uri, print_ in shown.items()])
+        library.add([new("coffee again", shown["coffee.png"])])
+        asked = [library.reference(uri) for uri in ("chelsea.png", "coffee again")]
+        held = [reference for reference in asked if reference is not None]
+        found = library.features_each([*held, replace(held[0], id=99)])
+        assert list(found) == sorted(reference.id for reference in held)
+        for reference, name in zip(held, ("chelsea.png", "coffee.png"), strict=True):
+            value, size = found[reference.id]
+            assert value.tobytes() == kept(shown[name].values[LOCAL.name].vector).tobytes()
+            assert size == photo(name).size
+        assert library.features_each([]) == {}
+
+
+def test_what_a_check_asks_reads_no_table_of_values_from_end_to_end(
+    library: Library, photo: Photo
+) -> None:
+    asked: list[str] = []
+    library._catalog._db.set_trace_callback(asked.append)
+    candidates = library.search(fingerprint(photo("coffee.png")), 3)
+    library.features_each([candidate.reference for candidate in candidates])
+    library._catalog._db.set_trace_callback(None)
+    plans = [
+        str(row["detail"])
+        for sql in asked
+        for row in library._catalog._all(f"EXPLAIN QUERY PLAN {sql}")
+    ]
+    assert any("SEARCH v USING PRIMARY KEY" in plan for plan in plans)
+    assert not [plan for plan in plans if plan.startswith(("SCAN v", "SCAN p", "SCAN r"))]

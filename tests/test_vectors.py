@@ -80,3 +80,17 @@ def test_a_store_of_other_dimensions_is_refused(tmp_path: Path) -> None:
     FaissStore(BITS).write(tmp_path / "s.faiss")
     with pytest.raises(CheckError, match="64 dimensions"):
         FaissStore.read(DescriptorSpec("wide", "1", "hamming", 256), tmp_path / "s.faiss")
+
+
+def test_a_search_leaves_the_threads_as_they_were() -> None:
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(3)
+    try:
+        store = FaissStore(REALS)
+        store.add(np.arange(9), rows(REALS, 9))
+        store.nearest(rows(REALS, 1)[0], 2)
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)

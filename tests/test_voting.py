@@ -42,6 +42,18 @@ def test_the_answer_is_short_and_without_repeats(store: VotingStore, photo: Phot
     assert len(found) == len(set(found.tolist())) <= 4
 
 
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_several_are_asked_as_each_alone(
+    store: VotingStore, photo: Photo, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    asked = [packed(photo(name)) for name in KNOWN[:3]]
+    asked.insert(1, np.zeros(0, np.uint8))
+    alone = [store.nearest(row, 4).tolist() for row in asked]
+    monkeypatch.setattr(voting, "cores", lambda: cores)
+    assert store.nearest_each(asked, 4) == alone
+    assert alone[1] == []
+
+
 def test_nothing_is_found_by_nothing(store: VotingStore) -> None:
     nothing = np.zeros(0, np.uint8)
     assert len(store.nearest(nothing, 5)) == 0

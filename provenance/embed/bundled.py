@@ -1,6 +1,7 @@
 """The descriptor that ships with Firsthand, with its exact preprocessing."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,17 +36,29 @@ class BundledDescriptor:
     def describe(self, images: Sequence[Image.Image]) -> list[Vector]:
         """(10, 256) float32 unit rows each: of the whole picture and of nine parts of it.
 
-        One picture at a time: in a batch the sums' order, and so the last bits, would differ.
+        One picture at a time, by one thread: the sums' order, and so the last bits, would differ.
         """
+        return [self._thread.submit(self._described, image).result() for image in images]
+
+    def _described(self, image: Image.Image) -> Vector:
         import torch
 
-        rows: list[Vector] = []
         with torch.inference_mode():
-            for image in images:
-                pixels = torch.from_numpy(prepared(image)).float() / 255
-                found = self._net(pixels.permute(2, 0, 1)[None], WINDOWS)[0].numpy()
-                rows.append(normalized(found, self._background))
-        return rows
+            pixels = torch.from_numpy(prepared(image)).float() / 255
+            found = self._net(pixels.permute(2, 0, 1)[None], WINDOWS)[0].numpy()
+        return normalized(found, self._background)
+
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        """Its own: how many threads torch takes is a setting of each, but for the new ones."""
+        import torch
+
+        before = torch.get_num_threads()
+        thread = ThreadPoolExecutor(1)
+        thread.submit(torch.get_num_threads).result()  # from here on it is not new to torch
+        thread.submit(torch.set_num_threads, 1).result()
+        torch.set_num_threads(before)  # here, and for new threads
+        return thread
 
     @property
     def _net(self) -> "CopyNet":

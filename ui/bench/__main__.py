@@ -10,11 +10,14 @@ Speed is told as ratios within one run: an absolute time says more of the machin
 import argparse
 from pathlib import Path
 
-from ui.bench import detection, large, speed
-from ui.demo import GALLERY
+from provenance.threads import one_thread_for_products
 
 
 def main() -> None:
+    one_thread_for_products()  # as the program does
+    from ui.bench import detection, large, speed
+    from ui.demo import GALLERY
+
     parser = argparse.ArgumentParser(
         prog="python -m ui.bench",
         description=__doc__,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import typer
 
 from provenance.errors import CheckError, DecodeError, FirsthandError, MissingError, UsageError
+from provenance.threads import one_thread_for_products
 from ui.cli import checking, library, painting
 from ui.cli.options import MISSING, NOT_CLEAR, UNREADABLE, WRONG_USE
 
@@ -36,6 +37,7 @@ _INDEX_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
 
 def main() -> None:
     """Runs the command line; every expected error becomes one line and an exit code."""
+    one_thread_for_products()
     try:
         build()()
     except UsageError as error:
