@@ -5,7 +5,6 @@ evidence never makes a copy less likely, and what was not seen speaks for nothin
 copies and to unrelated pictures by `python -m ui.bench.fit`. Knows nothing of thresholds.
 """
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,6 @@ WEIGHTS = Path(__file__).with_name("fusion.safetensors")
 DESCRIPTORS = ("firsthand-256", "pdq-256", "phash-256", "dhash-256", "phash-64")
 """Those whose similarities are evidence; any other version of one is another version of fusion."""
 SPEC = DescriptorSpec("fusion", "1", "cosine", len(DESCRIPTORS) + 14)
-_DECADES = 8  # powers of ten, of the odds, that similarity 1 stands for; 0 stands for their inverse
 _FAR = 4.0  # pixels: the error where nothing is aligned, the most that RANSAC puts up with
 
 
@@ -38,16 +36,13 @@ def evidence(similarity: Mapping[str, float], found: Alignment | None) -> NDArra
 
 
 def fused(similarity: Mapping[str, float], found: Alignment | None) -> float:
-    """0..1: 0.5 where a copy is as likely as not among the pairs that this was fitted to.
-
-    A sixteenth more is ten times the odds.
-    """
+    """0..1: the log-odds of a copy, from the least that the network can say to the most."""
     layers = _network()
     values = (evidence(similarity, found) - layers["mean"]) / layers["spread"]
     for number in (1, 2):
         values = np.tanh(layers[f"weights.{number}"] @ values + layers[f"offsets.{number}"])
-    odds = float(layers["weights.3"] @ values + layers["offsets.3"])
-    return min(1.0, max(0.0, 0.5 + odds / math.log(10) / (2 * _DECADES)))
+    last = layers["weights.3"]  # of values in -1..1
+    return float((last @ values + last.sum()) / (2 * last.sum()))
 
 
 @lru_cache

@@ -34,16 +34,18 @@ def pairs_of(a: NDArray[Any], b: NDArray[Any]) -> Pairs:
 
 
 class Fit(NamedTuple):
-    """A transform of reference to picture, (2, 3), and which of the pairs it explains.
+    """A transform of reference to picture, and which of the pairs it explains.
 
     `cells` counts the distinct places that it explains, in the picture and in the reference,
-    whichever are fewer.
+    whichever are fewer. `transform` (2, 3) is affine; `homography` (3, 3) is the same, or the
+    perspective that explains far more.
     """
 
     cells: int
     transform: NDArray[np.float64]
     reference_points: NDArray[np.float32]
     rows: NDArray[np.intp]
+    homography: NDArray[np.float64]
 
     @property
     def scale(self) -> float:
@@ -52,14 +54,11 @@ class Fit(NamedTuple):
 
     def moved(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """Where points of the reference lie in the picture."""
-        there: NDArray[np.float64] = points @ self.transform[:, :2].T + self.transform[:, 2]
-        return there
+        return _projected(self.homography, points)
 
     def moved_back(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """Where points of the picture lie in the reference."""
-        inverse = np.linalg.inv(self.transform[:, :2])
-        back: NDArray[np.float64] = (points - self.transform[:, 2]) @ inverse.T
-        return back
+        return _projected(np.linalg.inv(self.homography), points)
 
 
 def fit(here: NDArray[Any], there: NDArray[Any]) -> Fit | None:
@@ -86,8 +85,34 @@ def fit(here: NDArray[Any], there: NDArray[Any]) -> Fit | None:
         kept = np.flatnonzero(mask)
         cells = min(_cells(here[kept]), _cells(there[kept]))
         if best is None or cells > best.cells:
-            best = Fit(cells, transform.astype(np.float64), there[kept], kept)
+            whole = np.vstack([transform, [0.0, 0.0, 1.0]])
+            best = Fit(cells, transform.astype(np.float64), there[kept], kept, whole)
     return best
+
+
+def in_perspective(here: NDArray[Any], there: NDArray[Any], found: Fit) -> Fit:
+    """The homography near `found` that explains more, or `found` where none explains far more."""
+    import cv2
+
+    near = np.linalg.norm(found.moved(there) - here, axis=1) < _BENT
+    if near.sum() < _FURTHER:
+        return found
+    rows = np.flatnonzero(near)
+    homography, mask = cv2.findHomography(there[rows], here[rows], cv2.RANSAC, _TOLERANCE)
+    if homography is None:
+        return found
+    kept = rows[mask.ravel() > 0]
+    cells = min(_cells(here[kept]), _cells(there[kept]))
+    corners = np.array([[0, 0], [SIDE, 0], [SIDE, SIDE], [0, SIDE]]) * _within(there)
+    depth = corners @ homography[2, :2] + homography[2, 2]
+    if cells < _FAR_MORE * found.cells or (depth < _LEAST_DEPTH * depth.max()).any():
+        return found
+    return Fit(cells, found.transform, there[kept], kept, homography.astype(np.float64))
+
+
+_BENT = 48.0  # pixels by which perspective may move what the affine transform has elsewhere
+_FAR_MORE = 1.25  # times the cells, from which perspective is worth its two degrees of freedom
+_LEAST_DEPTH = 0.3  # of the farthest corner: what lies behind the eye is no picture
 
 
 def further(here: NDArray[Any], there: NDArray[Any], first: Fit) -> list[Fit]:
@@ -104,6 +129,19 @@ def further(here: NDArray[Any], there: NDArray[Any], first: Fit) -> list[Fit]:
         found.append(more._replace(rows=left[more.rows]))
         left = np.setdiff1d(left, found[-1].rows)
     return found
+
+
+def _within(points: NDArray[Any]) -> NDArray[Any]:
+    """(2,): the sides of the frame that the points fill, as shares of SIDE."""
+    shares: NDArray[Any] = points.max(0) / SIDE
+    return shares
+
+
+def _projected(homography: NDArray[Any], points: NDArray[Any]) -> NDArray[np.float64]:
+    moved = points @ homography[:, :2].T + homography[:, 2]
+    depth = moved[..., 2:]
+    there: NDArray[np.float64] = moved[..., :2] / np.where(np.abs(depth) > 1e-6, depth, 1e-6)
+    return there
 
 
 def _cells(places: NDArray[Any]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance.local.features import Features, inverted, mirrored
-from provenance.local.fit import SIDE, Fit, Pairs, fit, further, pairs_of
+from provenance.local.fit import SIDE, Fit, Pairs, fit, further, in_perspective, pairs_of
 from provenance.local.pixels import Resemblance, resemblance
 
 Polygon = tuple[tuple[float, float], ...]
@@ -100,6 +100,7 @@ def second_look(
     if best is None:
         return None
     found, seen = best
+    found = in_perspective(seen.here[seen.pairs[0]], there[seen.pairs[1]], found)
     fits = [found, *further(seen.here[seen.pairs[0]], there[seen.pairs[1]], found)]
     return Alignment(
         _agreement(fits, seen, picture, reference),

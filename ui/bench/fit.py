@@ -19,6 +19,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,23 +37,33 @@ from ui.bench.random_edits import any_edit, sharing, text_page
 from ui.wiring import factory
 
 _EVERY = 2  # of the sorted files, those whose place is divisible by this are used
-_COPIES = 14  # of each picture that copies are made of
+_COPIES = 10  # of each picture that copies are made of
 _SHARED = 1500  # pairs of unrelated pictures that share something
 _PAGES = 300  # pages of text
-_NEIGHBOURS = 4  # of an unrelated picture, by each of three descriptors
+_NEIGHBOURS = 3  # of an unrelated picture, by each of three descriptors
 _HIDDEN = 24, 12
-_STEPS, _RATE, _BATCH = 6000, 3e-3, 1024
+_STEPS, _RATE, _BATCH = 8000, 3e-2, 1024
 _WARY = 4.0  # how many missed copies a false alarm weighs
 
 Rows = NDArray[np.float32]
 """(N, SPEC.dim): evidence, a row for each pair."""
 
 
-def fitting_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The files that are used, and those of them that copies are made of."""
+class Files(NamedTuple):
+    """The files that are used: `sources` are those that copies are made of, with others from
+    `around` them, none of which is among those that copies are compared with, `references`."""
+
+    references: list[Path]
+    sources: list[Path]
+    around: list[Path]
+
+
+def fitting_files(folder: Path) -> Files:
     files = sorted(folder.glob("*.jpg"))
-    chosen = files[::_EVERY]
-    return chosen, [file for at, file in enumerate(files) if at % _EVERY == at % HELD_OUT == 0]
+    used = files[::_EVERY]
+    sources = [file for at, file in enumerate(files) if at % _EVERY == at % HELD_OUT == 0]
+    around = [file for file in used if file not in set(sources)][::8]
+    return Files([file for file in used if file not in set(around)], sources, around)
 
 
 def look(picture: Fingerprint, reference: Fingerprint) -> Rows:
@@ -74,20 +85,21 @@ def look(picture: Fingerprint, reference: Fingerprint) -> Rows:
 
 def gather(images: Path, workers: int) -> tuple[Rows, Rows]:
     """The evidence of copies and of unrelated pairs."""
-    files, sources = fitting_files(images)
+    files = fitting_files(images)
     context = get_context("spawn")
     with (
         ProcessPoolExecutor(workers, context, _start) as pool,
         tempfile.TemporaryDirectory() as folder,
         Library.create(Path(folder), factory()().specs) as library,
     ):
-        prints = dict(zip(files, pool.map(_plain, files, chunksize=16), strict=True))
+        found = pool.map(_plain, files.references, chunksize=16)
+        prints = dict(zip(files.references, found, strict=True))
         with library.writing():
             library.add([_reference(path, print_) for path, print_ in prints.items()])
-        work = [(path, number) for path in sources for number in range(_COPIES)]
+        work = [(path, number) for path in files.sources for number in range(_COPIES)]
         copies: list[Rows] = []
         unrelated: list[Rows] = []
-        edited = pool.map(partial(_edited, files), work, chunksize=16)
+        edited = pool.map(partial(_edited, files.around), work, chunksize=16)
         for (path, _), fingerprint in zip(work, edited, strict=True):
             copies.append(look(fingerprint, prints[path]))
             unrelated += _wrong(library, prints, fingerprint, path, 1)
@@ -95,7 +107,7 @@ def gather(images: Path, workers: int) -> tuple[Rows, Rows]:
         for path, fingerprint in prints.items():
             unrelated += _wrong(library, prints, fingerprint, path, _NEIGHBOURS)
         _say(f"{len(unrelated):,} unrelated pairs")
-        unrelated += pool.map(partial(_sharing, files), range(_SHARED), chunksize=16)
+        unrelated += pool.map(partial(_sharing, files.around), range(_SHARED), chunksize=16)
         pages = list(pool.map(_page, range(_PAGES), chunksize=16))
         unrelated += [look(a, b) for a, b in pairwise(pages)]
     return np.stack(copies), np.stack(unrelated)
@@ -125,11 +137,13 @@ def train(copies: Rows, unrelated: Rows, seed: int = 0) -> dict[str, NDArray[np.
     inputs = torch.from_numpy((rows - mean) / spread)
     truth = torch.from_numpy(np.r_[np.ones(len(copies)), np.zeros(len(unrelated))]).float()
     sizes = (SPEC.dim, *_HIDDEN, 1)
-    weights = [torch.randn(b, a) * 0.5 - np.log(a) for a, b in pairwise(sizes)]
-    offsets = [torch.randn(b) * 0.5 for b in sizes[1:]]
+    weights = [  # softplus of them is about the inverse root of the number of inputs
+        torch.randn(b, a) * 0.5 + np.log(np.exp(1 / np.sqrt(a)) - 1) for a, b in pairwise(sizes)
+    ]
+    offsets = [torch.randn(b) for b in sizes[1:]]
     learned = [each.requires_grad_() for each in (*weights, *offsets)]
-    optimizer = torch.optim.AdamW(learned, _RATE, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
+    optimizer = torch.optim.Adam(learned, _RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
     for _ in range(_STEPS):
         at = torch.randint(len(inputs), (_BATCH,))
         values = inputs[at]
@@ -183,14 +197,14 @@ def _plain(path: Path) -> Fingerprint:
     return _fingerprinter().describe([read_picture(path).image])[0]
 
 
-def _edited(files: Sequence[Path], work: tuple[Path, int]) -> Fingerprint:
+def _edited(around: Sequence[Path], work: tuple[Path, int]) -> Fingerprint:
     """A random edit of a picture, at a random size."""
     path, number = work
     rng = random.Random(f"{path.name}/{number}")
     image = read_picture(path).image
     scale = rng.choice([1, 1, 1.5, 2])
     image = image.resize([round(side * scale) for side in image.size])
-    others = [read_picture(each).image for each in rng.sample(files, 4)]
+    others = [read_picture(each).image for each in rng.sample(around, 4)]
     return _fingerprinter().describe([any_edit(rng)(image, rng, others)])[0]
 
 

@@ -99,6 +99,7 @@ _WHERE: list[Maker] = [
     lambda rng: resized(rng.uniform(0.6, 1.6), 1),
     _framed,
     lambda rng: in_perspective,
+    lambda rng: in_perspective,
     lambda rng: plain(screenshot),
     lambda rng: plain(meme),
     lambda rng: collage,
@@ -129,7 +130,7 @@ def any_edit(rng: random.Random) -> Edit:
 
 
 def sharing(a: Picture, b: Picture, rng: random.Random, others: Sequence[Picture]) -> list[Picture]:
-    """Two unrelated pictures that share a caption, a logo, a frame or a page around them."""
+    """Two unrelated pictures that share a caption, a logo or a border around them."""
     kind = rng.randrange(4)
     if kind == 0:
         words, share = _words(rng, rng.randint(1, 5)), rng.uniform(0.04, 0.12)
@@ -139,9 +140,9 @@ def sharing(a: Picture, b: Picture, rng: random.Random, others: Sequence[Picture
         size, place = rng.uniform(0.1, 0.25), (rng.random(), rng.random())
         edit = plain(lambda image: _stamped(image, patch, size, place))
     elif kind == 2:
-        edit = plain(rng.choice([screenshot, meme]))
+        edit = plain(meme)
     else:
-        page, share = rng.choice(others), rng.uniform(0.5, 0.9)
+        page, share = rng.choice(others), rng.uniform(0.9, 0.97)
         edit = plain(lambda image: _bordered(image, page, share))
     return [edit(each, rng, others) for each in (a, b)]
 
