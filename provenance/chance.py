@@ -1,8 +1,8 @@
 """Chance: how many unrelated references come as close as this, in a library of this size.
 
 Measured on the library itself and on pictures that are not in it: for each, how close the nearest
-unrelated reference comes. What lies beyond the measured is extrapolated with an exponential tail
-over a high threshold (peaks over threshold: Pickands, 1975). Knows nothing of policies.
+unrelated reference comes. What lies beyond the measured is extrapolated with a generalised Pareto
+tail over a high threshold (peaks over threshold: Pickands, 1975). Knows nothing of policies.
 """
 
 import math
@@ -21,6 +21,9 @@ Similarities = Mapping[str, float]
 
 LEAST_PICTURES = 200  # with fewer, a tail is a guess
 _TAIL = 0.8  # quantile of the nearest from which on the tail is fitted
+_SHAPES = (-0.25, 0.25)  # that a tail may have: of a few hundred pictures no more can be said
+_STRAIGHT = 1e-3  # shapes under this are exponential
+_LEAST = 1e-12
 _STALE = 1.2  # change of the library's size by which a calibration goes stale
 
 
@@ -29,24 +32,36 @@ class Tail:
     """How rare it is for an unrelated reference to come close, by one descriptor.
 
     The nearest is more similar than `start` (0..1) for a `share` (0..1) of pictures, and beyond
-    that its similarity falls off exponentially with mean `scale`.
+    that its similarity is a generalised Pareto variable of this `scale` and `shape`: exponential at
+    shape 0, ending somewhere at a negative one.
     """
 
     spec: DescriptorSpec
     start: float
     share: float
     scale: float
+    shape: float = 0.0
 
     def chance(self, similarity: float) -> float:
-        """Unrelated references expected to be as similar as this (0..1) or more."""
+        """Unrelated references expected to be as similar as this (0..1) or more.
+
+        Never less than a 10 ** 12th of the share: nothing that was measured tells of less.
+        """
         if similarity >= 1:
             return 0.0
-        return self.share * math.exp((self.start - similarity) / self.scale)
+        beyond = (similarity - self.start) / self.scale
+        if abs(self.shape) < _STRAIGHT:
+            left = math.exp(-beyond)
+        else:
+            left = max(0.0, 1 + self.shape * beyond) ** (-1 / self.shape)
+        return self.share * max(left, _LEAST)
 
     def similarity(self, chance: float) -> float:
         """The similarity (0..1) that has this chance."""
-        found = self.start + self.scale * math.log(self.share / chance)
-        return min(1.0, max(0.0, found))
+        rarer = math.log(self.share / chance)
+        if abs(self.shape) >= _STRAIGHT:
+            rarer = math.expm1(self.shape * rarer) / self.shape
+        return min(1.0, max(0.0, self.start + self.scale * rarer))
 
 
 @dataclass(frozen=True)
@@ -144,4 +159,9 @@ def _tail(spec: DescriptorSpec, nearest: NDArray[np.float64]) -> Tail:
     beyond = nearest[nearest > start] - start
     if not len(beyond):  # so many ties that nothing is beyond: the least that can be told apart
         return Tail(spec, start, 1 / len(nearest), 1 / spec.dim)
-    return Tail(spec, start, len(beyond) / len(nearest), float(beyond.mean()))
+    if len(beyond) < 2 or not beyond.var():
+        return Tail(spec, start, len(beyond) / len(nearest), float(beyond.mean()))
+    ratio = float(beyond.mean() ** 2 / beyond.var())  # moments: Hosking and Wallis, 1987
+    shape = min(_SHAPES[1], max(_SHAPES[0], (1 - ratio) / 2))
+    scale = float(beyond.mean()) * (1 - shape)
+    return Tail(spec, start, len(beyond) / len(nearest), scale, shape)

@@ -102,7 +102,7 @@ def test_a_descriptor_without_threshold_does_not_decide() -> None:
 def aligned(cells: int) -> Alignment:
     """An alignment of so many cells, all else of no account."""
     corners = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))
-    found = Agreement(cells, 1, 0.3, 1, 1, 1, 1, 0, 1, 1, Resemblance())
+    found = Agreement(cells, cells, 1, 0.3, 1, 1, 1, 1, 1, 1, Resemblance())
     return Alignment(found, (Region(corners, corners),), ("cropped",))
 
 

@@ -38,7 +38,7 @@ class Fit(NamedTuple):
 
     `cells` counts the distinct places that it explains, in the picture and in the reference,
     whichever are fewer. `transform` (2, 3) is affine; `homography` (3, 3) is the same, or the
-    perspective that explains far more.
+    perspective that explains it much better.
     """
 
     cells: int
@@ -83,7 +83,7 @@ def fit(here: NDArray[Any], there: NDArray[Any]) -> Fit | None:
         if not _SCALES[0] < small <= large < _SCALES[1] or large > 2 * small:
             continue
         kept = np.flatnonzero(mask)
-        cells = min(_cells(here[kept]), _cells(there[kept]))
+        cells = cells_of(here[kept], there[kept])
         if best is None or cells > best.cells:
             whole = np.vstack([transform, [0.0, 0.0, 1.0]])
             best = Fit(cells, transform.astype(np.float64), there[kept], kept, whole)
@@ -91,7 +91,7 @@ def fit(here: NDArray[Any], there: NDArray[Any]) -> Fit | None:
 
 
 def in_perspective(here: NDArray[Any], there: NDArray[Any], found: Fit) -> Fit:
-    """The homography near `found` that explains more, or `found` where none explains far more."""
+    """The homography near `found` that fits as many far better, or `found` where there is none."""
     import cv2
 
     near = np.linalg.norm(found.moved(there) - here, axis=1) < _BENT
@@ -102,16 +102,18 @@ def in_perspective(here: NDArray[Any], there: NDArray[Any], found: Fit) -> Fit:
     if homography is None:
         return found
     kept = rows[mask.ravel() > 0]
-    cells = min(_cells(here[kept]), _cells(there[kept]))
+    cells = cells_of(here[kept], there[kept])
     corners = np.array([[0, 0], [SIDE, 0], [SIDE, SIDE], [0, SIDE]]) * _within(there)
     depth = corners @ homography[2, :2] + homography[2, 2]
-    if cells < _FAR_MORE * found.cells or (depth < _LEAST_DEPTH * depth.max()).any():
+    bent = Fit(cells, found.transform, there[kept], kept, homography.astype(np.float64))
+    nearer = _error(bent, here, there) < _MUCH_NEARER * _error(found, here, there)
+    if cells < found.cells or not nearer or (depth < _LEAST_DEPTH * depth.max()).any():
         return found
-    return Fit(cells, found.transform, there[kept], kept, homography.astype(np.float64))
+    return bent
 
 
 _BENT = 48.0  # pixels by which perspective may move what the affine transform has elsewhere
-_FAR_MORE = 1.25  # times the cells, from which perspective is worth its two degrees of freedom
+_MUCH_NEARER = 0.7  # of the error, under which perspective is worth its two degrees of freedom
 _LEAST_DEPTH = 0.3  # of the farthest corner: what lies behind the eye is no picture
 
 
@@ -144,5 +146,12 @@ def _projected(homography: NDArray[Any], points: NDArray[Any]) -> NDArray[np.flo
     return there
 
 
-def _cells(places: NDArray[Any]) -> int:
-    return len(np.unique((places // _CELL).astype(np.int32), axis=0))
+def _error(found: Fit, here: NDArray[Any], there: NDArray[Any]) -> float:
+    """Pixels, root of the mean square, by which what is explained is off."""
+    off = found.moved(there[found.rows]) - here[found.rows]
+    return float(np.sqrt((off**2).sum(1).mean()))
+
+
+def cells_of(here: NDArray[Any], there: NDArray[Any]) -> int:
+    """How many distinct places pairs of points have, here and there, whichever are fewer."""
+    return min(len(np.unique((p // _CELL).astype(np.int32), axis=0)) for p in (here, there))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance.local.features import Features, inverted, mirrored
-from provenance.local.fit import SIDE, Fit, Pairs, fit, further, in_perspective, pairs_of
+from provenance.local.fit import SIDE, Fit, Pairs, cells_of, fit, further, in_perspective, pairs_of
 from provenance.local.pixels import Resemblance, resemblance
 
 Polygon = tuple[tuple[float, float], ...]
@@ -17,24 +17,23 @@ Polygon = tuple[tuple[float, float], ...]
 class Agreement(NamedTuple):
     """What speaks for a reference being in a picture: the more, the more likely.
 
-    `cells` counts the distinct places that the transforms explain; all else is 0..1, but for
-    `error`. `share` is the share of the pairs of features that look alike which they explain;
-    `overlap` that of the reference between these; `explained` that of the picture's features.
-    Of the features that both could show by the best transform, whichever has fewer, `matched` is
-    the share that it explains, `support` the share that has a similar feature at its place, and
-    `within` that share between the explained ones. `error` is the distance of the explained from
-    their places, in pixels of 512 a side (root of the mean square); `likeness` the mean cosine of
-    their descriptors, `best_likeness` its upper quartile.
+    `cells` counts the distinct places that the transforms explain, `exact_cells` those that the
+    best has within a pixel and a half (of 512 a side); all else is 0..1. `share` is the share of
+    the pairs of features that look alike which they explain; `overlap` that of the reference
+    between these; `explained` that of the picture's features. Of the features that both could show
+    by the best transform, whichever has fewer, `matched` is the share that it explains, `support`
+    the share that has a similar feature at its place, and `within` that share between the explained
+    ones. `likeness` is the mean cosine of the explained, `best_likeness` its upper quartile.
     """
 
     cells: int
+    exact_cells: int
     share: float
     overlap: float
     explained: float
     matched: float
     support: float
     within: float
-    error: float
     likeness: float
     best_likeness: float
     pixels: Resemblance
@@ -115,6 +114,7 @@ def _agreement(fits: list[Fit], seen: _Seen, picture: Features, reference: Featu
     moved = found.moved(seen.there)
     cosines = (seen.rows[mine] * reference.descriptors[theirs]).sum(1)
     apart = np.linalg.norm(seen.here[:, None] - moved[None], axis=2) / max(1.0, found.scale)
+    exact = apart[mine, theirs] < _EXACT
     partners = (apart < _NEAR) & (seen.rows @ reference.descriptors.T > _SIMILAR)
     both = min(_inside(moved, seen.mine), _inside(found.moved_back(seen.here), seen.theirs))
     both = max(both, _FEW)
@@ -123,13 +123,13 @@ def _agreement(fits: list[Fit], seen: _Seen, picture: Features, reference: Featu
     cells = sum(each.cells for each in fits)
     return Agreement(
         cells=cells,
+        exact_cells=cells_of(seen.here[mine[exact]], seen.there[theirs[exact]]),
         share=_rounded(sum(len(each.rows) for each in fits) / len(pairs[0])),
         overlap=_rounded(sum(_hull_area(each.reference_points / seen.theirs) for each in fits)),
         explained=_rounded(cells / len(picture)),
         matched=_rounded(found.cells / both),
         support=_rounded(min(partners.any(0).sum(), partners.any(1).sum()) / both),
         within=_rounded(partners[:, between].any(0).sum() / max(between.sum(), _FEW / 2)),
-        error=round(float(np.sqrt((apart[mine, theirs] ** 2).mean())), 3),
         likeness=_rounded(cosines.mean()),
         best_likeness=_rounded(np.quantile(cosines, 0.75)),
         pixels=resemblance(
@@ -140,6 +140,7 @@ def _agreement(fits: list[Fit], seen: _Seen, picture: Features, reference: Featu
 
 ALIGNED = 6  # cells from which two pictures count as aligned
 _NEAR = 5.0  # pixels within which a feature is at its place
+_EXACT = 1.5  # pixels within which it is where the same pixels would be
 _SIMILAR = 0.8  # cosine from which features are similar
 _FEW = 10  # features: a share of fewer says nothing
 

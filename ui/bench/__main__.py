@@ -12,6 +12,8 @@ from pathlib import Path
 
 from provenance.threads import one_thread_for_products
 
+KNOWN = Path("../shared/data/known")  # where they are
+
 
 def main() -> None:
     one_thread_for_products()  # as the program does
@@ -24,7 +26,9 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", choices=["speed", "detection", "large"])
-    parser.add_argument("--images", type=Path, help="known pictures (default: the demo gallery)")
+    parser.add_argument(
+        "--images", type=Path, help=f"known pictures (default: {KNOWN}, or the demo gallery)"
+    )
     parser.add_argument(
         "--unrelated", type=Path, help="pictures that are none of them (default: every fifth)"
     )
@@ -32,25 +36,30 @@ def main() -> None:
     parser.add_argument("--strangers", type=int, default=1000, help="unrelated pictures at most")
     parser.add_argument("--side", type=int, default=384, help="pixels of a reference, at most")
     parser.add_argument(
-        "--distractors", type=int, default=0, help="further references, made of unrelated pictures"
+        "--distractors", type=int, default=0, help="further references, parts of pictures"
+    )
+    parser.add_argument(
+        "--distract", type=Path, help="pictures to make those of (default: the unrelated left over)"
     )
     parser.add_argument(
         "--references", type=int, default=100_000, help="of the large library, most of them made up"
     )
     args = parser.parse_args()
+    images = args.images or (KNOWN if KNOWN.is_dir() else GALLERY)
     if args.what == "speed":
-        speed.measure(args.images or GALLERY)
+        speed.measure(images)
     elif args.what == "large":
-        large.measure(args.images, args.references)
+        large.measure(images, args.references)
     else:
         detection.measure(
             detection.plan(
-                args.images,
+                images,
                 args.unrelated,
                 args.every,
                 args.strangers,
                 args.side,
                 args.distractors,
+                args.distract,
             )
         )
 

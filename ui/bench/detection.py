@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageOps
 
 from index.ingest import ingest
 from index.library import Library
@@ -26,7 +27,6 @@ from provenance.verdict import REVIEW_SCORE, Decision
 from ui import calibration
 from ui.bench.edits import ALL_EDITS, EDITS, HARD_EDITS
 from ui.bench.other_edits import OTHER_EDITS
-from ui.demo import GALLERY
 from ui.settings import load_settings
 from ui.wiring import factory, make_checker, make_library
 
@@ -59,16 +59,22 @@ class Plan:
 
 
 def plan(
-    known: Path | None, unrelated: Path | None, every: int, strangers: int, side: int, more: int
+    known: Path,
+    unrelated: Path | None,
+    every: int,
+    strangers: int,
+    side: int,
+    more: int,
+    distract: Path | None,
 ) -> Plan:
     """Without a folder of unrelated pictures every fifth known one is left out to be one."""
-    files = image_files(known or GALLERY)
+    files = image_files(known)
     others = image_files(unrelated) if unrelated else files[::5]
     files = [file for file in files if file not in set(others)]
     random.Random(0).shuffle(others)
     if not unrelated:
         return Plan(files, others, others, (), every, side, 0)
-    rest = others[_PAGES + strangers :]
+    rest = image_files(distract) if distract else others[_PAGES + strangers :]
     if more and not rest:
         raise UsageError(f"no unrelated pictures are left to make {more} distractors of")
     pages, asked = others[:_PAGES], others[_PAGES : _PAGES + strangers]
@@ -147,6 +153,7 @@ def _write_reference(side: int, wholes: int, work: tuple[Path, int | None], targ
         wide, high = (round(n * rng.uniform(0.4, 0.7)) for n in image.size)
         left, top = rng.randint(0, image.width - wide), rng.randint(0, image.height - high)
         image = image.crop((left, top, left + wide, top + high))
+        image = ImageOps.contain(image, (side, side))
     image.thumbnail((side, side))
     image.save(target)
 

@@ -28,7 +28,7 @@ from index.catalog import NewReference
 from index.library import Library
 from provenance.embed.train import HELD_OUT
 from provenance.fingerprint import Fingerprint, Fingerprinter, Value, similarities
-from provenance.fusion import SPEC, evidence
+from provenance.fusion import SPEC, evidence, log_odds, squashed
 from provenance.images import read_picture
 from provenance.local.features import SPEC as LOCAL
 from provenance.local.features import kept, unpacked
@@ -42,7 +42,8 @@ _SHARED = 1500  # pairs of unrelated pictures that share something
 _PAGES = 300  # pages of text
 _NEIGHBOURS = 3  # of an unrelated picture, by each of three descriptors
 _HIDDEN = 24, 12
-_STEPS, _RATE, _BATCH = 8000, 3e-2, 1024
+_MEMBERS = 8
+_STEPS, _RATE, _DECAY, _BATCH = 6000, 3e-2, 1e-2, 1024
 _WARY = 4.0  # how many missed copies a false alarm weighs
 
 Rows = NDArray[np.float32]
@@ -127,7 +128,7 @@ def _wrong(
 
 
 def train(copies: Rows, unrelated: Rows, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """The network's weights: every weight is positive, so that it is monotone in all evidence."""
+    """The members' weights: every weight is positive, so that each is monotone in all evidence."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
@@ -138,30 +139,42 @@ def train(copies: Rows, unrelated: Rows, seed: int = 0) -> dict[str, NDArray[np.
     truth = torch.from_numpy(np.r_[np.ones(len(copies)), np.zeros(len(unrelated))]).float()
     sizes = (SPEC.dim, *_HIDDEN, 1)
     weights = [  # softplus of them is about the inverse root of the number of inputs
-        torch.randn(b, a) * 0.5 + np.log(np.exp(1 / np.sqrt(a)) - 1) for a, b in pairwise(sizes)
+        torch.randn(_MEMBERS, b, a) * 0.5 + np.log(np.exp(1 / np.sqrt(a)) - 1)
+        for a, b in pairwise(sizes)
     ]
-    offsets = [torch.randn(b) for b in sizes[1:]]
+    weights.append(torch.randn(_MEMBERS, 1, SPEC.dim) * 0.1 - 1.5)
+    offsets = [torch.randn(_MEMBERS, b, 1) for b in sizes[1:]]
     learned = [each.requires_grad_() for each in (*weights, *offsets)]
-    optimizer = torch.optim.Adam(learned, _RATE)
+    optimizer = torch.optim.AdamW(learned, _RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=_STEPS)
     for _ in range(_STEPS):
         at = torch.randint(len(inputs), (_BATCH,))
-        values = inputs[at]
-        for number, (weight, offset) in enumerate(zip(weights, offsets, strict=True)):
-            values = values @ softplus(weight).T + offset
-            values = values.tanh() if number + 1 < len(weights) else values
+        values = inputs[at].T.expand(_MEMBERS, -1, -1)
+        inner = values
+        for weight, offset in zip(weights[:2], offsets[:2], strict=True):
+            inner = (softplus(weight) @ inner + offset).tanh()
+        odds = softplus(weights[2]) @ inner + offsets[2] + softplus(weights[3]) @ values
         cost = 1 + (_WARY - 1) * (1 - truth[at])
-        loss = binary_cross_entropy_with_logits(values[:, 0], truth[at], cost)
+        asked = truth[at].expand(_MEMBERS, -1)
+        loss = binary_cross_entropy_with_logits(odds[:, 0], asked, cost)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    held = {"mean": mean, "spread": spread}
-    for number, (weight, offset) in enumerate(zip(weights, offsets, strict=True), 1):
+    held = {"mean": mean, "spread": spread, "linear": softplus(weights[3]).detach().numpy()}
+    for number, (weight, offset) in enumerate(zip(weights[:3], offsets, strict=True), 1):
         held[f"weights.{number}"] = softplus(weight).detach().numpy()
         held[f"offsets.{number}"] = offset.detach().numpy()
-    held["weights.3"], held["offsets.3"] = held["weights.3"][0], held["offsets.3"][0:1]
     return {name: np.ascontiguousarray(value, np.float32) for name, value in held.items()}
+
+
+def tell(copies: Rows, unrelated: Rows, weights: dict[str, NDArray[np.float32]]) -> None:
+    """Prints how many of both reach which similarity."""
+    ours = np.array([squashed(float(odds)) for odds in log_odds(copies, weights)])
+    others = np.array([squashed(float(odds)) for odds in log_odds(unrelated, weights)])
+    for limit in np.arange(0.3, 1, 0.05):
+        of = f"{(ours >= limit).mean():.1%} of copies"
+        _say(f"{limit:.2f}: {of}, {(others >= limit).sum()} of {len(others):,} unrelated pairs")
 
 
 def main() -> None:
@@ -181,6 +194,7 @@ def main() -> None:
         save_file({"copies": copies, "unrelated": unrelated}, file)
     held = load_file(file)
     weights = train(held["copies"], held["unrelated"])
+    tell(held["copies"], held["unrelated"], weights)
     save_file(weights, args.run / "fusion.safetensors")
     _say(f"wrote {args.run / 'fusion.safetensors'}")
 

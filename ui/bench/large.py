@@ -24,7 +24,6 @@ from provenance.images import Picture, read_picture
 from provenance.local.features import HEAD, KEPT, rows_of
 from provenance.local.features import SPEC as LOCAL
 from ui.bench.edits import ALL_EDITS
-from ui.demo import GALLERY
 from ui.settings import load_settings
 from ui.wiring import factory, make_checker, make_library
 
@@ -35,9 +34,9 @@ _SIDE = 512  # pixels of a picture that is checked
 _EDIT = "pasted at 60 %"
 
 
-def measure(images: Path | None, references: int) -> None:
+def measure(images: Path, references: int) -> None:
     """Prints medians in milliseconds: only their ratios mean anything on another machine."""
-    files = image_files(images or GALLERY)
+    files = image_files(images)
     known, strangers = files[::2], files[1::2][:_ASKED]
     with tempfile.TemporaryDirectory() as place:
         settings = load_settings(home=Path(place))
