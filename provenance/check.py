@@ -46,12 +46,12 @@ class Checker:
                 f"the checker has {', '.join(sorted(made))}"
             )
         held = {spec.name: spec for spec in index.specs}
+        if lacking := sorted(needed - held.keys()):
+            raise CheckError(
+                f"policy {policy.name!r} decides by {', '.join(lacking)}, which the library lacks; "
+                f"it has {', '.join(sorted(held))}: firsthand index describe"
+            )
         for name in sorted(needed):
-            if name not in held:
-                raise CheckError(
-                    f"policy {policy.name!r} decides by {name}, which the library lacks; "
-                    f"it has {', '.join(sorted(held))}: firsthand index describe"
-                )
             if held[name] != made[name]:
                 raise VersionMismatch(
                     f"the library holds {held[name]}, this program makes {made[name]}: "

@@ -25,7 +25,7 @@ from provenance.fingerprint import (
 )
 from provenance.hashes import PDQ, hash_descriptors, pdq
 from provenance.images import read_picture
-from provenance.local.features import LocalDescriptor, unpacked
+from provenance.local.features import HEAD, ROW, LocalDescriptor, unpacked
 from provenance.phash import PHASH
 from tests import tiny
 
@@ -77,7 +77,7 @@ class TestEveryDescriptor:
             assert row.dtype == np.uint8
         elif spec.metric == "features":
             assert row.dtype == np.uint8
-            assert unpacked(row).descriptors.shape == (len(row) // 135, spec.dim)
+            assert unpacked(row).descriptors.shape == ((len(row) - HEAD) // ROW, spec.dim)
         else:
             rows = np.atleast_2d(row)
             assert rows.shape[1:] == (spec.dim,)

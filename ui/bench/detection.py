@@ -75,6 +75,7 @@ def plan(
     if not unrelated:
         return Plan(files, others, others, (), every, side, 0)
     rest = image_files(distract) if distract else others[_PAGES + strangers :]
+    random.Random(0).shuffle(rest)
     if more and not rest:
         raise UsageError(f"no unrelated pictures are left to make {more} distractors of")
     pages, asked = others[:_PAGES], others[_PAGES : _PAGES + strangers]
