@@ -15,7 +15,7 @@ from provenance.check import Checker
 from provenance.fingerprint import Fingerprint
 from provenance.fusion import SPEC as FUSION
 from provenance.scan import FingerprinterFactory, scan
-from provenance.verdict import BLOCK_SCORE, Policy, score
+from provenance.verdict import BLOCK_SCORE, REVIEW_SCORE, Policy, score
 
 _SEED = 2026  # of the sample of the library
 
@@ -75,14 +75,16 @@ def run(
 ) -> Outcome:
     """Asks about `count` pictures of the library, and about all of `files`; keeps the result.
 
-    A reference is not compared with its own pixels, and what the policy blocks as it is stated is
-    no chance: it is set aside as related. Pictures with too little detail, and files that cannot be
-    read, are passed over. Raises UsageError where too few are left.
+    A reference is not compared with its own pixels. Libraries hold copies of their own pictures:
+    what the policy, as it is stated, would hold of them is set aside as related. Of `files`, which
+    are said to be unrelated, only what it would block is. Pictures with too little detail, and
+    files that cannot be read, are passed over. Raises UsageError where too few are left.
     """
     total = min(count, len(library)) + len(files)
     asked: list[Asked] = []
     related: list[tuple[int, int]] = []
-    for done, (name, fingerprint) in enumerate(_pictures(library, factory, files, count, workers)):
+    pictures = _pictures(library, factory, files, count, workers)
+    for done, (name, fingerprint, least) in enumerate(pictures):
         on_progress(done, total)
         if fingerprint and fingerprint.detail >= checker.policy.min_detail:
             found = [each for each in checker.candidates(fingerprint) if not each.exact]
@@ -90,7 +92,7 @@ def run(
             related += [
                 (len(asked), number)
                 for number, each in enumerate(found)
-                if score(each, checker.stated_policy) >= BLOCK_SCORE
+                if score(each, checker.stated_policy) >= least
             ]
             asked.append(Asked(name, uris, [each.similarity for each in found]))
     similarities = [each.similarities for each in asked]
@@ -102,11 +104,12 @@ def run(
 
 def _pictures(
     library: Library, factory: FingerprinterFactory, files: Sequence[Path], count: int, workers: int
-) -> Iterator[tuple[str, Fingerprint | None]]:
+) -> Iterator[tuple[str, Fingerprint | None, float]]:
+    """Names, fingerprints, and the score from which on a candidate is set aside."""
     for reference, fingerprint in library.sample(count, _SEED):
-        yield reference.uri, fingerprint
+        yield reference.uri, fingerprint, REVIEW_SCORE
     for found in scan(files, factory, workers=workers, thumbnails=False):
-        yield str(found.path), found.fingerprint
+        yield str(found.path), found.fingerprint, BLOCK_SCORE
 
 
 def plot(outcome: Outcome) -> bytes:
