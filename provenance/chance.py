@@ -141,7 +141,7 @@ def calibrate(
     return Measured(calibration, nearest, sorted(aside))
 
 
-def interval(count: int, of: int, z: float = 1.96) -> tuple[float, float]:
+def interval(count: float, of: int, z: float = 1.96) -> tuple[float, float]:
     """The 95 % interval of a share, from `count` of so many (Wilson, 1927)."""
     share = count / of
     middle = share + z * z / (2 * of)

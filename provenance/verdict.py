@@ -7,7 +7,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from provenance.chance import Calibration, Tail
+from provenance.chance import Calibration, Tail, interval
 from provenance.errors import UsageError
 from provenance.fusion import SPEC as FUSION
 from provenance.local.look import ALIGNED
@@ -86,18 +86,22 @@ class Policy:
     def calibrated(self, calibration: Calibration, references: int) -> "Policy":
         """The same policy for a library of so many references, of which unrelated ones are known.
 
-        Each threshold is raised, where it has to be, to the similarity that unrelated references
-        reach at this policy's rates. None is lowered: what it takes to be a copy stays.
+        A threshold is raised to the similarity that unrelated references reach at this policy's
+        rate: that of block always, that of review where so many pictures reach it as stated that
+        chance does not account for it (the 95 % interval of their share is over the rate). None is
+        lowered: what it takes to be a copy stays.
         """
         tails = calibration.at(references)
         tails = {name: tail for name, tail in tails.items() if name in self.thresholds}
         limits = dict(self.thresholds)
         if self.rates:
             for name, tail in tails.items():
-                review = tail.similarity(self.rates.review / len(limits))
-                block = tail.similarity(self.rates.block / len(limits))
-                stated = limits[name]
-                limits[name] = Threshold(max(stated.review, review), max(stated.block, block))
+                stated, share = limits[name], self.rates.review / len(self.thresholds)
+                reached = tail.chance(stated.review) * calibration.pictures
+                kept = interval(reached, calibration.pictures)[0] <= share
+                review = stated.review if kept else max(stated.review, tail.similarity(share))
+                block = tail.similarity(self.rates.block / len(self.thresholds))
+                limits[name] = Threshold(review, max(stated.block, review, block))
         stale = " (stale)" if calibration.stale(references) else ""
         name = f"{self.name}, calibrated at {calibration.references:,} references{stale}"
         return replace(self, name=name, thresholds=limits, tails=tails)

@@ -122,6 +122,13 @@ class TestPolicy:
             < POLICY.calibrated(made, 5000).thresholds["bits"].review
         )
 
+    def test_a_review_threshold_that_keeps_its_rate_stays(self) -> None:
+        made = measured(unrelated(1000)).calibration
+        stated = made.tails["bits"].similarity(1e-3)  # twice its share, which 1,000 cannot tell
+        policy = replace(POLICY, thresholds={**POLICY.thresholds, "bits": Threshold(stated, 0.9)})
+        assert policy.calibrated(made, 1000).thresholds["bits"].review == stated
+        assert policy.calibrated(made, 50_000).thresholds["bits"].review > stated
+
     def test_a_policy_without_rates_keeps_its_thresholds_and_tells_the_chance(self) -> None:
         made = measured(unrelated(1000)).calibration
         policy = replace(POLICY, rates=None).calibrated(made, 1000)
