@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from index.library import Library
-from provenance.chance import Measured, Similarities, calibrate, interval
+from provenance.chance import LEAST_PICTURES, Measured, Similarities, calibrate, interval
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprint
 from provenance.fusion import SPEC as FUSION
@@ -73,14 +73,16 @@ def run(
     workers: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
-    """Asks about `count` pictures of the library, and about all of `files`; keeps the result.
+    """Asks about all of `files`; if they are few, about `count` pictures of the library too.
 
+    A library's own pictures are less than a measure: they are of the same places, people, prompts.
     A reference is not compared with its own pixels. Libraries hold copies of their own pictures:
     what the policy, as it is stated, would hold of them is set aside as related. Of `files`, which
     are said to be unrelated, only what it would block is. Pictures with too little detail, and
     files that cannot be read, are passed over. Raises UsageError where too few are left.
     """
-    total = min(count, len(library)) + len(files)
+    count = 0 if len(files) >= LEAST_PICTURES else min(count, len(library))
+    total = count + len(files)
     asked: list[Asked] = []
     related: list[tuple[int, int]] = []
     pictures = _pictures(library, factory, files, count, workers)
