@@ -179,7 +179,7 @@ def calibrate(
         typer.Option(help="Folder of pictures that are not of the library, nor made from it."),
     ] = None,
     pictures: Annotated[
-        int, typer.Option(min=0, help="Pictures of the library itself to ask about.")
+        int, typer.Option(min=0, help="Of the library itself, with fewer than 200 unrelated.")
     ] = 1000,
     report_to: Report = None,
     workers: Workers = None,
