@@ -21,7 +21,7 @@ Similarities = Mapping[str, float]
 
 LEAST_PICTURES = 200  # with fewer, a tail is a guess
 _TAIL = 0.8  # quantile of the nearest from which on the tail is fitted
-_SHAPES = (-0.25, 0.25)  # that a tail may have: of a few hundred pictures no more can be said
+_SHAPES = (-0.25, 0.0)  # that a tail may have: similarities end, and few pictures do not say where
 _STRAIGHT = 1e-3  # shapes under this are exponential
 _LEAST = 1e-12
 _STALE = 1.2  # change of the library's size by which a calibration goes stale
