@@ -97,7 +97,7 @@ class Policy:
         if self.rates:
             for name, tail in tails.items():
                 stated, share = limits[name], self.rates.review / len(self.thresholds)
-                reached = tail.chance(stated.review) * calibration.pictures
+                reached = min(1.0, tail.chance(stated.review)) * calibration.pictures
                 kept = interval(reached, calibration.pictures)[0] <= share
                 review = stated.review if kept else max(stated.review, tail.similarity(share))
                 block = tail.similarity(self.rates.block / len(self.thresholds))

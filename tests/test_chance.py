@@ -128,6 +128,8 @@ class TestPolicy:
         policy = replace(POLICY, thresholds={**POLICY.thresholds, "bits": Threshold(stated, 0.9)})
         assert policy.calibrated(made, 1000).thresholds["bits"].review == stated
         assert policy.calibrated(made, 50_000).thresholds["bits"].review > stated
+        low = replace(POLICY, thresholds={"bits": Threshold(0.55, 0.9)})
+        assert low.calibrated(made, 50_000).thresholds["bits"].review > 0.7  # all reach 0.55
 
     def test_a_policy_without_rates_keeps_its_thresholds_and_tells_the_chance(self) -> None:
         made = measured(unrelated(1000)).calibration
