@@ -45,6 +45,12 @@ class Checker:
                 f"policy {policy.name!r} decides by {', '.join(missing)}, "
                 f"the checker has {', '.join(sorted(made))}"
             )
+        for name in policy.thresholds.keys() & made.keys():
+            if made[name].metric == "features":
+                raise CheckError(
+                    f"policy {policy.name!r} decides by {name}, which has no similarity; "
+                    f"what the second look finds decides by [thresholds.{FUSION.name}]"
+                )
         held = {spec.name: spec for spec in index.specs}
         if lacking := sorted(needed - held.keys()):
             raise CheckError(

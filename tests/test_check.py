@@ -189,6 +189,13 @@ def test_several_are_judged_as_each_alone(thorough: Checker, photo: Photo) -> No
     assert together == [thorough.check(Picture(image)).to_json() for image in images]
 
 
+def test_a_policy_of_features_alone_is_refused(thorough: Checker) -> None:
+    """It would call everything clear: features have no similarity."""
+    policy = Policy("old", 30, {"sift-128": Threshold(0.5, 0.9)})
+    with pytest.raises(CheckError, match=r"sift-128.*\[thresholds.fusion\]"):
+        Checker(thorough.fingerprinter, thorough.index, policy)
+
+
 def test_a_library_without_features_is_refused(library: Library) -> None:
     with pytest.raises(CheckError, match="sift-128"):
         Checker(with_second_look(), library, load_policy())

@@ -17,6 +17,7 @@ from provenance.local.features import (
     mirrored,
     unpacked,
 )
+from provenance.local.fit import Fit, in_perspective
 from provenance.local.look import Alignment, second_look
 from provenance.verdict import load_policy
 
@@ -166,6 +167,22 @@ def test_pieces_in_another_order_are_several_regions(photo: Photo) -> None:
     assert one is not None
     assert len(one.regions) == 1
     assert found.agreement.overlap > one.agreement.overlap
+
+
+def test_points_on_a_line_and_points_thrown_together_bend_nothing() -> None:
+    """What a homography can be fitted to, but only a folded one."""
+    rng = np.random.default_rng(0)
+    line = np.stack([np.linspace(10, 500, 40), np.linspace(20, 400, 40)], 1).astype(np.float32)
+    for here, there in (
+        (line, line[::-1].copy()),
+        (line, line * 0.5),
+        (rng.uniform(0, 500, (40, 2)).astype(np.float32), line),
+        (np.full((40, 2), 7, np.float32), line),
+    ):
+        plain = Fit(4, np.eye(2, 3), there[:4], np.arange(4), np.eye(3))
+        bent = in_perspective(here, there, plain)
+        assert np.linalg.det(bent.homography) > 0
+        assert np.isfinite(bent.moved_back(here)).all()
 
 
 def test_pixels_tell_what_features_cannot(photo: Photo) -> None:

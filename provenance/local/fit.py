@@ -99,7 +99,7 @@ def in_perspective(here: NDArray[Any], there: NDArray[Any], found: Fit) -> Fit:
         return found
     rows = np.flatnonzero(near)
     homography, mask = cv2.findHomography(there[rows], here[rows], cv2.RANSAC, _TOLERANCE)
-    if homography is None:
+    if homography is None or np.linalg.det(homography) < _SCALES[0] ** 3:  # folded, or mirrored
         return found
     kept = rows[mask.ravel() > 0]
     cells = cells_of(here[kept], there[kept])
