@@ -5,50 +5,40 @@ On disk: `catalog.sqlite` (the truth) and `stores/NAME-N.faiss` (caches, rebuilt
 
 import fcntl
 import json
-import os
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog, Generation, Lacking, NewReference, require_comparable
-from index.vectors import FaissStore, file_sha256
-from index.voting import VotingStore
+from index.catalog import Catalog, Lacking, NewReference, require_comparable
+from index.stores import Found, Stores
 from provenance.chance import Calibration
-from provenance.errors import CheckError, UsageError
+from provenance.errors import UsageError
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarities
 from provenance.fusion import SPEC as FUSION
-from provenance.hashes import PDQ
 from provenance.local.features import kept
 from provenance.match import Candidate, Reference
 from provenance.recipe import Recipe
-from provenance.threads import side_by_side
 
 _SAME_PICTURE_LIMIT = 5  # references reported of one picture that many references show
-_VOTED = 6  # pictures that the vote of local features puts forward
-_LIKE = 2  # pictures that a learned descriptor puts forward
-
-Store = FaissStore | VotingStore
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Asked:
     """A picture that is asked about, and the pictures that were found for it."""
 
     fingerprint: Fingerprint
     exact: int | None
-    near: set[int] = field(default_factory=set)
-    promising: set[int] = field(default_factory=set)
+    found: Found
 
     @property
     def pictures(self) -> set[int]:
         exact = set() if self.exact is None else {self.exact}
-        return exact | self.near | self.promising
+        return exact | self.found.near | self.found.promising
 
     def candidates(
         self,
@@ -63,8 +53,9 @@ class _Asked:
                 points = similarities(asked, [values[picture] for picture in there])
                 for picture, similarity in zip(there, points, strict=True):
                     close[picture][name] = similarity
+        promising = self.found.promising
         return [
-            Candidate(reference, similar, picture == self.exact, picture in self.promising)
+            Candidate(reference, similar, picture == self.exact, picture in promising)
             for picture, similar in close.items()
             for reference in shown.get(picture, ())
         ]
@@ -80,12 +71,7 @@ class Library:
         self.folder = folder
         self._catalog = catalog
         self._lock = threading.RLock()
-        self._specs: tuple[DescriptorSpec, ...] = ()
-        self._stores: dict[str, Store] = {}
-        self._files: list[Path] = []
-        self._upto = -1
-        self._removals = -1
-        self._seen = ""
+        self._stores = Stores(folder / "stores", catalog)
 
     @classmethod
     def open(cls, folder: Path) -> "Library":
@@ -152,19 +138,15 @@ class Library:
     def search_each(self, fingerprints: Sequence[Fingerprint], limit: int) -> list[list[Candidate]]:
         """The `limit` nearest pictures of each descriptor, with every descriptor's similarity.
 
-        A picture that many references show counts once; up to five of them are named. Promising is
-        what shares local features, is nearest to the negative, or nearest by a learned descriptor.
+        A picture that many references show counts once; up to five of them are named.
         """
         with self._lock:
-            self._refresh()
+            found = self._stores.search(fingerprints, limit)
             exact = self._catalog.pictures_of([asked.content for asked in fingerprints])
-            asked = [_Asked(each, exact.get(each.content)) for each in fingerprints]
-            searches = []
-            for name, store in sorted(self._stores.items(), key=_takes_long, reverse=True):
-                by_it = [each for each in asked if name in each.fingerprint.values]
-                if by_it:
-                    searches.append(partial(_search, name, store, by_it, limit))
-            side_by_side(searches)
+            asked = [
+                _Asked(each, exact.get(each.content), its)
+                for each, its in zip(fingerprints, found, strict=True)
+            ]
             return self._candidates(asked)
 
     @property
@@ -197,7 +179,7 @@ class Library:
         """The references that show the picture of this content, near or not, as candidates."""
         with self._lock:
             picture = self._catalog.picture_of(content)
-            return self._candidates([_Asked(fingerprint, None, {picture or 0})])[0]
+            return self._candidates([_Asked(fingerprint, None, Found({picture or 0}))])[0]
 
     def features(self, reference: Reference) -> tuple[Vector, tuple[int, int]] | None:
         return self.features_each([reference]).get(reference.id)
@@ -293,16 +275,7 @@ class Library:
     def build(self) -> None:
         """Writes the stores to disk, so that the next opening need not read every row."""
         with self.writing(), self._lock:
-            self._refresh()
-            for name, store in self._stores.items():
-                for generation in self._catalog.generations(name):
-                    if self._file_problems(generation):
-                        self._catalog.forget_generation(generation.file)
-                self._write(name, store)
-            listed = self._listed()
-            for file in (self.folder / "stores").glob("*"):
-                if file.name not in listed:
-                    file.unlink()
+            self._stores.write()
 
     def verify(self) -> list[str]:
         """What is wrong with the library, in words; nothing when all is well."""
@@ -319,24 +292,8 @@ class Library:
                             found.append(f"{spec.name}: rows that are not of unit length")
                 if held != self._catalog.counts()["pictures"]:
                     found.append(f"{spec.name}: {held} values, one for each picture expected")
-                for generation in self._catalog.generations(spec.name):
-                    if generation.upto_picture > last + 1 and not generation.removals:
-                        found.append(f"{generation.file}: built from rows that are gone")
-                    found += self._file_problems(generation)
+                found += self._stores.problems(spec)
             return found
-
-    def _listed(self) -> set[str]:
-        """The store files that the catalog lists."""
-        names = [spec.name for spec in self.specs]
-        return {g.file for name in names for g in self._catalog.generations(name)}
-
-    def _file_problems(self, generation: Generation) -> list[str]:
-        path = self.folder / "stores" / generation.file
-        if not path.is_file():
-            return [f"{generation.file}: missing (a cache: rebuilt by the next `index add`)"]
-        if file_sha256(path) != generation.sha256:
-            return [f"{generation.file}: damaged (a cache: not used, rebuilt by `index add`)"]
-        return []
 
     def _candidates(self, asked: Sequence[_Asked]) -> list[list[Candidate]]:
         pictures = sorted(set[int]().union(*(each.pictures for each in asked)))
@@ -344,80 +301,6 @@ class Library:
         shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
         held = self._catalog.values(pictures, names)
         return [each.candidates(shown, held) for each in asked]
-
-    def _refresh(self) -> None:
-        """Brings the stores up to the catalog's last committed change."""
-        self._catalog.require_present()
-        for file in self._files:
-            if not file.is_file() and file.name in self._listed():
-                raise CheckError(f"{file} was removed while the library was in use")
-        if (version := self._catalog.version) == self._seen:
-            return
-        if (self._specs, self._removals) != (self._catalog.specs(), self._catalog.removals):
-            self._load()
-        last = self._catalog.last_picture()
-        if last > self._upto:
-            for spec in self._specs:
-                for ids, rows in self._catalog.vectors(spec, self._upto, last):
-                    self._stores[spec.name].add(ids, rows)
-            self._upto = last
-        self._seen = version
-
-    def _load(self) -> None:
-        """The stores from their newest good files; what these lack comes from the catalog."""
-        self._specs, self._removals = self._catalog.specs(), self._catalog.removals
-        self._upto = self._catalog.last_picture()
-        self._stores, self._files = {}, []
-        for spec in self._specs:
-            store, upto = self._from_file(spec)
-            for ids, rows in self._catalog.vectors(spec, upto, self._upto):
-                store.add(ids, rows)
-            self._stores[spec.name] = store
-
-    def _from_file(self, spec: DescriptorSpec) -> tuple[Store, int]:
-        """The newest good file's store and its last picture, or an empty one."""
-        for generation in self._catalog.generations(spec.name):
-            path = self.folder / "stores" / generation.file
-            usable = generation.removals == self._removals and path.is_file()
-            if usable and file_sha256(path) == generation.sha256:
-                self._files.append(path)
-                return _kind(spec).read(spec, path), generation.upto_picture
-        return _kind(spec)(spec), 0
-
-    def _write(self, name: str, store: Store) -> None:
-        known = self._catalog.generations(name)
-        current = known[0] if known else None
-        same = current and (current.upto_picture, current.removals) == (self._upto, self._removals)
-        if current and same:
-            return
-        number = 1 + max((int(g.file.split("-")[-1].split(".")[0]) for g in known), default=0)
-        path = self.folder / "stores" / f"{name}-{number}.faiss"
-        digest = store.write(path)
-        _sync_folder(path.parent)
-        new = Generation(name, path.name, digest, self._upto, self._removals)
-        for old in self._catalog.record_generation(new):
-            (self.folder / "stores" / old).unlink(missing_ok=True)
-
-
-def _takes_long(named: tuple[str, Store]) -> bool:
-    return isinstance(named[1], VotingStore)
-
-
-def _search(name: str, store: Store, asked: Sequence[_Asked], limit: int) -> None:
-    """Tells those who ask what one store finds for them."""
-    rows = [each.fingerprint.values[name].vector for each in asked]
-    if isinstance(store, VotingStore):
-        for each, found in zip(asked, store.nearest_each(rows, _VOTED), strict=True):
-            each.promising.update(found)
-        return
-    for each, found in zip(asked, store.nearest_each(rows, limit), strict=True):
-        each.near.update(found)
-        if each.fingerprint.values[name].spec.metric == "cosine":
-            each.promising.update(found[:_LIKE])
-    if name == PDQ:
-        negatives = store.nearest_each([~row for row in rows], 1)
-        for each, found in zip(asked, negatives, strict=True):
-            each.promising.update(found)
 
 
 def _calibrated(calibration: Calibration | None, references: int) -> str:
@@ -442,15 +325,3 @@ def _kept(fingerprint: Fingerprint) -> Fingerprint:
         for name, value in fingerprint.values.items()
     }
     return replace(fingerprint, values=values)
-
-
-def _kind(spec: DescriptorSpec) -> type[Store]:
-    return VotingStore if spec.metric == "features" else FaissStore
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -49,12 +49,9 @@ class VotingStore:
         if len(owners):
             self._index.add_with_ids(np.concatenate(found), owners)
 
-    def nearest(self, row: Vector, count: int) -> Ids:
-        """The pictures with most votes, best first; fewer than `count` where few share anything."""
-        return np.array(self.nearest_each([row], count)[0], np.int64)
-
     def nearest_each(self, rows: Sequence[Vector], count: int) -> list[list[int]]:
-        """What `nearest` returns for each of several, found at once."""
+        """For each the pictures with most votes, best first; fewer than `count` where few share
+        anything."""
         asked = [descriptors(row, _ASKED) for row in rows]
         if not len(self) or not any(map(len, asked)):
             return [[] for _ in rows]
