@@ -21,7 +21,7 @@ from provenance.local.look import Alignment
 WEIGHTS = Path(__file__).with_name("fusion.safetensors")
 DESCRIPTORS = ("firsthand-256", "pdq-256", "phash-256", "dhash-256", "phash-64")
 """Those whose similarities are evidence; any other version of one is another version of fusion."""
-SPEC = DescriptorSpec("fusion", "1", "cosine", len(DESCRIPTORS) + 13)
+SPEC = DescriptorSpec("fusion", "2", "cosine", len(DESCRIPTORS) + 15)
 _WIDTH = 8.0  # log-odds at which the squashed are 3/4
 
 Members = Mapping[str, NDArray[np.float32]]
@@ -29,6 +29,7 @@ Members = Mapping[str, NDArray[np.float32]]
 `linear` weights; `mean` and `spread` of the evidence."""
 
 _FEW = 5  # cells: fewer agree by chance, and so perfectly
+_DOUBT = 8  # inexact cells that are supposed of each, so that a few exact ones prove little
 
 
 def evidence(similarity: Mapping[str, float], found: Alignment | None) -> NDArray[np.float32]:
@@ -41,7 +42,9 @@ def evidence(similarity: Mapping[str, float], found: Alignment | None) -> NDArra
     likeness = [max(0.0, 5 * cosine - 4) for cosine in (seen.likeness, seen.best_likeness)]
     shares = [seen.share, np.sqrt(seen.overlap), seen.explained, seen.matched]
     shares += [seen.support, seen.within]
-    return np.array([*close, *counts, *shares, *likeness, *seen.pixels], np.float32)
+    exact = seen.exact_cells / (seen.cells + _DOUBT)  # copies are exact, second photographs are not
+    agreed = [*counts, *shares, *likeness, *seen.pixels, exact, exact * likeness[1]]
+    return np.array([*close, *agreed], np.float32)
 
 
 def fused(similarity: Mapping[str, float], found: Alignment | None) -> float:

@@ -173,8 +173,8 @@ def test_a_group_may_be_larger_than_what_a_search_returns(
     desk: Desk, folder: Path, photo: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance.check, "CANDIDATES", 1)
-    monkeypatch.setattr("index.library._VOTED", 1)
-    monkeypatch.setattr("index.library._LIKE", 0)
+    monkeypatch.setattr("index.stores._VOTED", 1)
+    monkeypatch.setattr("index.stores._LIKE", 0)
     for number in range(6):
         shift = number / 50
         part(photo("chelsea.png"), shift, shift, 0.85 + shift, 0.85 + shift).save(
