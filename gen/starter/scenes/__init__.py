@@ -1,0 +1,10 @@
+"""Draws captioned scenes from sprites: the starter model's training data.
+
+Knows nothing of models: a random generator goes in, a picture and its caption come out.
+"""
+
+from gen.starter.scenes.compose import asked_scene, held_out, held_out_together, random_scene
+from gen.starter.scenes.drawing import Body, Sprites, draw, layout, load_sprites
+from gen.starter.scenes.objects import OBJECTS, THINGS, Thing
+from gen.starter.scenes.scene import RELATIONS, SIZE, SIZES, Placed, Scene
+from gen.starter.scenes.settings import LIGHTS, SETTINGS, Light, Setting

@@ -1,0 +1,142 @@
+"""Which scenes there are: what stands where, and what is kept out of training."""
+
+import hashlib
+import itertools
+import random
+from functools import lru_cache
+
+from gen.starter.scenes.objects import FLY, OBJECTS, SWIM, THINGS
+from gen.starter.scenes.scene import RELATIONS, SIZES, Placed, Scene
+from gen.starter.scenes.settings import SETTINGS
+
+_ROW = (0.19, 0.5, 0.81)  # where three stand
+
+
+def held_out(name: str, setting: str) -> bool:
+    """Whether this object is never drawn in this setting, so that it can be asked for as new."""
+    return _one_in_twenty(f"{name} / {setting}")
+
+
+def held_out_together(first: str, second: str) -> bool:
+    """Whether these two objects are never in one scene; the order is of no matter."""
+    return _one_in_twenty(" + ".join(sorted((first, second))))
+
+
+@lru_cache(maxsize=None)
+def _one_in_twenty(text: str) -> bool:
+    return hashlib.sha256(text.encode()).digest()[0] < 13
+
+
+def random_scene(rng: random.Random) -> Scene:
+    """One object (55 %), two (30 %), or a count or three different ones."""
+    dice = rng.random()
+    count = 1 if dice < 0.55 else 2 if dice < 0.85 else 3
+    first = rng.choice(OBJECTS)
+    if count == 3 and rng.random() < 0.6:
+        names = [first] * rng.choice((2, 3))
+    else:
+        names = [first]
+        while len(names) < count:
+            other = rng.choice(OBJECTS)
+            if other not in names and not any(held_out_together(other, name) for name in names):
+                names.append(other)
+    places = [s for s in SETTINGS if not any(held_out(name, s) for name in names)]
+    return _scene(rng, names, rng.choice(places))
+
+
+def asked_scene(rng: random.Random, count: int) -> Scene:
+    """A scene that training never shows: one object in a setting held out for it, or two objects
+    held out together (in a setting that each of them was trained in)."""
+    if count == 1:
+        name, setting = rng.choice([p for p in itertools.product(OBJECTS, SETTINGS) if held_out(*p)])
+        return _scene(rng, [name], setting)
+    names = list(rng.choice(_pairs()))
+    rng.shuffle(names)
+    places = [s for s in SETTINGS if not any(held_out(name, s) for name in names)]
+    return _scene(rng, names, rng.choice(places))
+
+
+@lru_cache(maxsize=None)
+def _pairs() -> tuple[tuple[str, str], ...]:
+    return tuple(p for p in itertools.combinations(OBJECTS, 2) if held_out_together(*p))
+
+
+def _scene(rng: random.Random, names: list[str], setting: str) -> Scene:
+    light = rng.choice(SETTINGS[setting].lights)
+    size = place = relation = ""
+    if len(names) == 1:
+        placed, size, place = _single(rng, names[0], setting)
+        objects = [placed]
+    elif len(names) == 2 and names[0] != names[1]:
+        relation = rng.choice(RELATIONS)
+        objects = _pair(rng, names, relation, setting)
+    else:
+        relation = "and" if len(set(names)) > 1 else ""
+        objects = _several(rng, names, setting)
+    return Scene(setting, light, tuple(objects), rng.getrandbits(32), relation, size, place)
+
+
+def _single(rng: random.Random, name: str, setting: str) -> tuple[Placed, str, str]:
+    word = rng.choice(("", "", "", "", "", "", "tiny", "small", "big", "huge"))
+    size = rng.uniform(*SIZES[word])
+    place = ""
+    low, high = 0.02 + size / 2, 0.98 - size / 2
+    x = min(max(rng.gauss(0.5, 0.1), low), high)
+    if size < 0.58 and rng.random() < 0.4:
+        place = rng.choice(("left", "middle", "right"))
+        share = rng.uniform(0.0, 0.12)
+        x = {"left": low + share, "middle": 0.44 + share, "right": high - share}[place]
+    placed = Placed(name, x, _foot(rng, name, setting, size), size, rng.random() < 0.5)
+    return placed, word, place
+
+
+def _pair(rng: random.Random, names: list[str], relation: str, setting: str) -> list[Placed]:
+    """The first named comes first. On top and in front: `draw` moves the first to the second."""
+    flips = [rng.random() < 0.5 for _ in names]
+    if relation == "on top of":
+        x, low = rng.uniform(0.38, 0.62), _ground(rng, setting)
+        sizes = rng.uniform(0.32, 0.38), rng.uniform(0.42, 0.5)
+        feet = low - sizes[1], low
+        return [Placed(names[i], x, feet[i], sizes[i], flips[i]) for i in range(2)]
+    if relation == "in front of":
+        x, low = rng.uniform(0.4, 0.6), _ground(rng, setting)
+        side = rng.choice((-1, 1))
+        sizes = rng.uniform(0.34, 0.4), rng.uniform(0.46, 0.54)
+        xs = x + side * rng.uniform(0.16, 0.2), x - side * 0.06
+        feet = min(0.97, low + 0.06), low - 0.04
+        return [Placed(names[i], xs[i], feet[i], sizes[i], flips[i]) for i in range(2)]
+    xs_ = [rng.uniform(0.24, 0.28), rng.uniform(0.72, 0.76)]
+    if relation == "right of" or (relation != "left of" and rng.random() < 0.5):
+        xs_.reverse()
+    sizes_ = [rng.uniform(0.36, 0.45) for _ in names]
+    return [
+        Placed(name, x, _foot(rng, name, setting, size), size, flip)
+        for name, x, size, flip in zip(names, xs_, sizes_, flips, strict=True)
+    ]
+
+
+def _several(rng: random.Random, names: list[str], setting: str) -> list[Placed]:
+    """Two or three in a row; their feet differ a little."""
+    spots = _ROW if len(names) == 3 else (0.28, 0.72)
+    size = rng.uniform(0.285, 0.325) if len(names) == 3 else rng.uniform(0.35, 0.43)
+    shown = []
+    for name, spot in zip(names, spots, strict=True):
+        mine = size * rng.uniform(0.95, 1.04)
+        foot = _foot(rng, name, setting, mine)
+        shown.append(Placed(name, spot + rng.uniform(-0.02, 0.02), foot, mine, rng.random() < 0.5))
+    return shown
+
+
+def _ground(rng: random.Random, setting: str) -> float:
+    return rng.uniform(*SETTINGS[setting].ground)
+
+
+def _foot(rng: random.Random, name: str, setting: str, size: float) -> float:
+    """The height of an object's foot, by its way: on the ground, in the water or in the air."""
+    way, kind = THINGS[name].way, SETTINGS[setting]
+    if setting == "space":
+        return min(0.97, 0.5 + size / 2 + rng.uniform(-0.1, 0.12) * (1 - size))
+    if way == FLY:
+        return min(0.9, max(0.04 + size, rng.uniform(0.56, 0.7)))
+    low, high = kind.water if way == SWIM and kind.water else kind.ground
+    return max(min(rng.uniform(low, high) + max(0.0, size - 0.55) * 0.2, 0.97), size + 0.02)

@@ -1,0 +1,266 @@
+"""Draws a scene: its backdrop, then its objects with shadows or ripples, then the weather."""
+
+import json
+import random
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from gen.starter.scenes import backdrops_nature as nature
+from gen.starter.scenes import backdrops_places as places
+from gen.starter.scenes.canvas import Canvas, graded, matrix, snow_capped
+from gen.starter.scenes.objects import FLY, OBJECTS, SWIM, THINGS
+from gen.starter.scenes.scene import SIZE, Placed, Scene
+from gen.starter.scenes.settings import SETTINGS
+from gen.starter.scenes.sketch import Colour
+
+Sprites = dict[str, Image.Image]
+
+_BACKDROPS: dict[str, Callable[[Canvas], None]] = {
+    "beach": nature.beach,
+    "forest": nature.forest,
+    "snow": nature.snow,
+    "city": places.city,
+    "desert": nature.desert,
+    "meadow": nature.meadow,
+    "sea": nature.sea,
+    "space": nature.space,
+    "mountains": nature.mountains,
+    "lake": nature.lake,
+    "underwater": nature.underwater,
+    "farm": places.farm,
+    "canyon": nature.canyon,
+    "garden": places.garden,
+    "jungle": nature.jungle,
+    "village": places.village,
+    "room": places.room,
+}
+_TINTS = {
+    "sunset": matrix(1, (1.0, 0.84, 0.76), (14, 2, 4)),
+    "night": matrix(0.9, (0.6, 0.66, 0.84), (2, 5, 18)),
+    "rain": matrix(0.85, (0.86, 0.9, 0.94), (0, 2, 4)),
+    "snowfall": matrix(0.94, (0.97, 0.98, 1.0), (4, 5, 8)),
+}
+_RIMS: dict[str, Colour] = {"sunset": (255, 196, 120), "night": (190, 208, 255)}
+
+
+class Body(NamedTuple):
+    """An object's sprite at its final size and place, in pixels."""
+
+    placed: Placed
+    picture: Image.Image
+    left: int
+    top: int
+
+    @property
+    def right(self) -> int:
+        return self.left + self.picture.width
+
+    @property
+    def foot(self) -> int:
+        return self.top + self.picture.height
+
+
+def load_sprites(folder: Path) -> Sprites:
+    """The sprites named in OBJECTS, RGBA, from a folder with `sprites.json`."""
+    listed = json.loads((folder / "sprites.json").read_text("utf-8"))["sprites"]
+    files = {sprite["name"]: sprite["file"] for sprite in listed}
+    return {name: Image.open(folder / files[name]).convert("RGBA") for name in OBJECTS}
+
+
+def draw(scene: Scene, sprites: Sprites) -> Image.Image:
+    """The scene as an RGB picture of SIZE x SIZE pixels."""
+    rng = random.Random(scene.seed)
+    canvas = Canvas(rng, scene.light)
+    _BACKDROPS[scene.setting](canvas)
+    if scene.light == "rain":
+        _puddles(canvas, scene.setting)
+    bodies = layout(scene, sprites)
+    stacked = scene.relation == "on top of"
+    for number, body in sorted(enumerate(bodies), key=lambda pair: (pair[1].foot, -pair[0])):
+        if not (stacked and number == 0):
+            _ground(canvas, scene, body)
+            _show(canvas, scene, body)
+    if stacked:
+        _show(canvas, scene, bodies[0], standing=False)
+    if scene.light in ("rain", "snowfall"):
+        _weather(canvas)
+    return canvas.picture
+
+
+def layout(scene: Scene, sprites: Sprites) -> list[Body]:
+    """Where the objects are, in the scene's order; all lie within the picture."""
+    bodies = [_body(placed, sprites[placed.name]) for placed in scene.objects]
+    if scene.relation == "on top of":
+        bodies[0] = _stacked(bodies[0], bodies[1])
+    elif scene.relation == "in front of":
+        bodies[0] = _before(bodies[0], bodies[1])
+    return bodies
+
+
+def _body(placed: Placed, sprite: Image.Image) -> Body:
+    scale = placed.size * SIZE / max(sprite.size)
+    size = (max(1, round(sprite.width * scale)), max(1, round(sprite.height * scale)))
+    picture = sprite.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.5)
+    if placed.flipped:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _moved(placed, picture, placed.x * SIZE - size[0] / 2, placed.y * SIZE - size[1])
+
+
+def _moved(placed: Placed, picture: Image.Image, left: float, top: float) -> Body:
+    """At this place, or the nearest one within the picture."""
+    across, down = SIZE - 2 - picture.width, SIZE - 2 - picture.height
+    return Body(placed, picture, round(min(max(left, 2), across)), round(min(max(top, 2), down)))
+
+
+def _stacked(upper: Body, lower: Body) -> Body:
+    """The upper one on the highest part of the lower one's upper edge."""
+    solid = np.asarray(lower.picture.getchannel("A")) > 128
+    tops = np.where(solid.any(0), solid.argmax(0), solid.shape[0])
+    width = max(4, min(len(tops), upper.picture.width // 3))
+    level = np.convolve(tops, np.full(width, 1 / width), "valid")
+    middle = (len(level) - 1) / 2
+    spot = int(np.argmin(level + 0.15 * np.abs(np.arange(len(level)) - middle)))
+    edge = float(np.percentile(tops[spot : spot + width], 30))
+    left = lower.left + spot + width / 2 - upper.picture.width / 2
+    top = lower.top + edge - upper.picture.height + 3
+    return _moved(upper.placed, upper.picture, left, top)
+
+
+def _before(front: Body, behind: Body) -> Body:
+    """The front one so far to its side that about a quarter of the other at most is covered."""
+    side = 1 if front.placed.x >= behind.placed.x else -1
+    covered = 0.34 * behind.picture.width
+    left = behind.right - covered if side > 0 else behind.left + covered - front.picture.width
+    top = behind.foot + 0.05 * SIZE - front.picture.height
+    return _moved(front.placed, front.picture, left, top)
+
+
+def _afloat(scene: Scene, body: Body) -> bool:
+    """Whether the object's foot is in water."""
+    if scene.relation not in ("on top of", "in front of") and THINGS[body.placed.name].way == FLY:
+        return False
+    if scene.setting == "sea":
+        return True
+    return scene.setting == "lake" and body.foot < 0.84 * SIZE
+
+
+def _ground(canvas: Canvas, scene: Scene, body: Body) -> None:
+    """The shadow on the ground below a body, or the ripples around it."""
+    if scene.setting == "space":
+        return
+    way = THINGS[body.placed.name].way
+    left, right = _footprint(body.picture)
+    middle, half = body.left + (left + right) / 2, max(5.0, (right - left) / 2)
+    kind = SETTINGS[scene.setting]
+    if _afloat(scene, body):
+        light = (226, 244, 250) if scene.light != "night" else (120, 150, 200)
+        water_line = body.foot - body.picture.height * 0.08
+        canvas.soft(middle, water_line + 3, half * 1.5, 7, (14, 50, 92), 0.5)
+        canvas.soft(middle, water_line + 1, half * 1.35, 3.5, light, 0.8)
+        return
+    ground = kind.ground[1] * SIZE if way == FLY else body.foot
+    lifted = ground - body.foot > 12 or (scene.setting == "underwater" and way == SWIM)
+    if lifted:
+        far = min(250.0, max(ground, body.foot + 8))
+        canvas.soft(middle, far, half * 0.9, 6, (10, 14, 34), 0.3)
+        return
+    lean = 0.0
+    if scene.light == "sunset" and canvas.sun:
+        lean = 1.0 if canvas.sun[0] < SIZE / 2 else -1.0
+        canvas.soft(middle + lean * half * 1.1, body.foot - 1, half * 1.9, 8, (50, 24, 50), 0.5)
+    strength = 0.55 if scene.light in ("rain", "snowfall") else 0.75
+    canvas.soft(middle, body.foot - 1, half * 1.45, max(5.0, half * 0.26), (14, 16, 36), strength)
+
+
+def _footprint(picture: Image.Image) -> tuple[float, float]:
+    """The columns (first, last) that the lowest eighth of a sprite covers."""
+    alpha = np.asarray(picture.getchannel("A"))
+    columns = np.flatnonzero((alpha[-max(2, len(alpha) // 8) :] > 100).any(0))
+    return (float(columns[0]), float(columns[-1])) if len(columns) else (0.0, float(picture.width))
+
+
+def _show(canvas: Canvas, scene: Scene, body: Body, standing: bool = True) -> None:
+    picture = body.picture
+    if scene.setting != "space" and scene.light in _TINTS:
+        picture = graded(picture, _TINTS[scene.light])
+    if scene.light in _RIMS and canvas.sun:
+        picture = _rimmed(picture, canvas.sun[0] < body.left + picture.width / 2, _RIMS[scene.light])
+    if scene.light == "snowfall" and scene.setting != "underwater":
+        picture = snow_capped(picture, max(2, picture.height // 32), 0.9)
+    if standing and _afloat(scene, body):
+        picture = picture.copy()
+        sunk = round(picture.height * 0.08)
+        fade = Image.new("L", picture.size, 255)
+        ImageDraw.Draw(fade).rectangle((0, picture.height - sunk, *picture.size), fill=0)
+        picture.putalpha(ImageChops.multiply(picture.getchannel("A"), fade))
+    canvas.picture.paste(picture, (body.left, body.top), picture)
+    if scene.setting == "underwater":
+        veil = picture.getchannel("A").point([v // 7 for v in range(256)])
+        canvas.picture.paste((40, 150, 200), (body.left, body.top), veil)
+
+
+def _rimmed(picture: Image.Image, from_left: bool, colour: Colour) -> Image.Image:
+    """Light on the edges that face the sun or the moon."""
+    alpha = picture.getchannel("A")
+    thick = max(2, picture.width // 30)
+    covered = Image.new("L", picture.size)
+    covered.paste(alpha, (thick if from_left else -thick, thick // 2))
+    rim = ImageChops.subtract(alpha, covered).filter(ImageFilter.BoxBlur(1))
+    rim = ImageChops.multiply(rim, alpha).point([v * 7 // 10 for v in range(256)])
+    lit = Image.new("RGBA", picture.size, colour)
+    lit.putalpha(rim)
+    return Image.alpha_composite(picture, lit)
+
+
+def _puddles(canvas: Canvas, setting: str) -> None:
+    """Wet ground that mirrors the sky; rings where there is water anyway."""
+    rng = canvas.rng
+    for _ in range(7):
+        x, y = rng.uniform(0, SIZE), rng.uniform(214, 252)
+        wide = rng.uniform(22, 46)
+        if setting in ("sea", "lake"):
+            pen = ImageDraw.Draw(canvas.picture)
+            y = rng.uniform(160, 250) if setting == "sea" else rng.uniform(150, 206)
+            pen.ellipse((x - wide / 4, y - 2, x + wide / 4, y + 2), outline=(206, 222, 232))
+            continue
+        canvas.soft(x, y, wide, 6, (190, 204, 216), 1.0)
+        canvas.soft(x - wide * 0.15, y - 1, wide * 0.5, 2.4, (236, 242, 246), 0.9)
+
+
+def _weather(canvas: Canvas) -> None:
+    rng = canvas.rng
+    overlay = _streaks if canvas.light == "rain" else _flakes
+    mask = ImageChops.offset(overlay(rng.randrange(6)), rng.randrange(SIZE), rng.randrange(SIZE))
+    colour = (226, 236, 244) if canvas.light == "rain" else (255, 255, 255)
+    canvas.picture.paste(colour, (0, 0), mask)
+
+
+@lru_cache(maxsize=None)
+def _streaks(variant: int) -> Image.Image:
+    """Rain as a mask, drawn at twice the size; it can be wrapped around."""
+    rng = random.Random(f"rain/{variant}")
+    mask = Image.new("L", (2 * SIZE, 2 * SIZE))
+    pen = ImageDraw.Draw(mask)
+    for _ in range(120):
+        x, y, long = rng.uniform(0, 512), rng.uniform(0, 512), rng.uniform(24, 52)
+        for dx, dy in ((0, 0), (512, 0), (0, -512), (512, -512)):
+            line = (x + dx, y + dy, x + dx - long * 0.28, y + dy + long)
+            pen.line(line, fill=rng.randint(80, 170), width=2)
+    return mask.resize((SIZE, SIZE), Image.Resampling.BOX)
+
+
+@lru_cache(maxsize=None)
+def _flakes(variant: int) -> Image.Image:
+    rng = random.Random(f"snow/{variant}")
+    mask = Image.new("L", (2 * SIZE, 2 * SIZE))
+    pen = ImageDraw.Draw(mask)
+    for _ in range(150):
+        r = rng.choice((2.5, 3, 3.5, 4, 5, 6.5))
+        x, y = rng.uniform(r, 512 - r), rng.uniform(r, 512 - r)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=rng.randint(190, 250))
+    return mask.filter(ImageFilter.GaussianBlur(0.8)).resize((SIZE, SIZE), Image.Resampling.BOX)

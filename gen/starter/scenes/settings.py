@@ -1,0 +1,82 @@
+"""Where a scene can be and in which light: their words, and where objects stand in them."""
+
+from typing import NamedTuple
+
+
+class Setting(NamedTuple):
+    """`ground` and `water` are the heights (shares of the side) at which a foot can be."""
+
+    where: str  # "a fox on the beach"
+    noun: str  # "a beach with a fox"
+    where_chinese: str
+    noun_chinese: str
+    ground: tuple[float, float]
+    water: tuple[float, float] | None = None  # for what swims
+    lights: tuple[str, ...] = ("day", "sunset", "night", "rain", "snowfall")
+
+
+class Light(NamedTuple):
+    """Ways to say a light; the first of each is the plain one. "" where it may go unsaid."""
+
+    after: tuple[str, ...]  # "a fox in the forest at night"
+    adjective: tuple[str, ...]  # "a moonlit forest"
+    chinese: tuple[str, ...]
+
+
+_BANK = (0.86, 0.95)
+SETTINGS = {
+    "beach": Setting("on the beach", "beach", "沙滩上", "沙滩", _BANK),
+    "forest": Setting("in the forest", "forest", "森林里", "森林", _BANK),
+    "snow": Setting(
+        *("in the snow", "snowy field", "雪地里", "雪地", _BANK),
+        lights=("day", "sunset", "night", "snowfall"),
+    ),
+    "city": Setting("in the city", "city", "城市里", "城市", (0.88, 0.95)),
+    "desert": Setting("in the desert", "desert", "沙漠里", "沙漠", _BANK),
+    "meadow": Setting("in a meadow", "meadow", "草地上", "草地", _BANK),
+    "sea": Setting("at sea", "sea", "海上", "大海", (0.8, 0.9), (0.78, 0.9)),
+    "space": Setting(
+        *("in space", "starry space", "太空中", "太空", (0.72, 0.84)), lights=("night",)
+    ),
+    "mountains": Setting("in the mountains", "mountain valley", "群山中", "群山", _BANK),
+    "lake": Setting("by a lake", "lake", "湖边", "湖畔", (0.9, 0.96), (0.72, 0.8)),
+    "underwater": Setting(
+        *("underwater", "underwater world", "水下", "水下世界", (0.86, 0.94), (0.66, 0.8)),
+        lights=("day", "night"),
+    ),
+    "farm": Setting("on a farm", "farm", "农场里", "农场", (0.88, 0.96)),
+    "canyon": Setting("in a canyon", "canyon", "峡谷里", "峡谷", _BANK),
+    "garden": Setting("in a garden", "garden", "花园里", "花园", (0.87, 0.95)),
+    "jungle": Setting("in the jungle", "jungle", "丛林里", "丛林", (0.87, 0.95)),
+    "village": Setting("in a village", "village", "村庄里", "村庄", (0.88, 0.95)),
+    "room": Setting(
+        *("in a room", "room", "房间里", "房间", (0.88, 0.95)), lights=("day", "night")
+    ),
+}
+LIGHTS = {
+    "day": Light(
+        ("by day", "", "", "on a sunny day", "in daylight", "under a blue sky"),
+        ("", "sunny", "bright"),
+        ("白天", "", "", "晴天", "阳光下", "蓝天下"),
+    ),
+    "sunset": Light(
+        ("at sunset", "at sunset", "at dusk", "in the evening light", "as the sun sets"),
+        ("sunset",),
+        ("日落时分", "日落时", "傍晚", "夕阳下", "黄昏"),
+    ),
+    "night": Light(
+        ("at night", "at night", "by night", "under a starry sky", "in the moonlight"),
+        ("night-time", "moonlit"),
+        ("夜晚", "夜里", "晚上", "星空下", "月光下"),
+    ),
+    "rain": Light(
+        ("in the rain", "in the rain", "on a rainy day", "while it rains"),
+        ("rainy",),
+        ("下雨时", "雨中", "雨天", "下雨天"),
+    ),
+    "snowfall": Light(
+        ("in falling snow", "while it snows", "as snow falls", "during snowfall"),
+        ("snowing",),
+        ("下雪时", "飘雪时", "下雪天", "大雪纷飞"),
+    ),
+}
