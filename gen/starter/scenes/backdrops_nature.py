@@ -91,10 +91,10 @@ def desert(canvas: Canvas) -> None:
     x, tall = rng.uniform(40, 216), rng.uniform(50, 72)
     for shift, share in ((0.0, 1.0), (rng.choice((-1, 1)) * 64, 0.6)):
         _pyramid(canvas, x + shift, 146, tall * share)
-    canvas.ridge(wave(rng, 142, 8), (240, 196, 128), (226, 168, 98), deep=30, facet=0.22)
-    canvas.ridge(wave(rng, 162, 11, 0.9), (250, 208, 136), (232, 174, 100), deep=40, facet=0.3)
+    canvas.ridge(wave(rng, 142, 8), (240, 196, 128), (226, 168, 98), deep=30, facet=0.22, dusted=0.35)
+    canvas.ridge(wave(rng, 162, 11, 0.9), (250, 208, 136), (232, 174, 100), deep=40, facet=0.3, dusted=0.35)
     front = wave(rng, 192, 9, 0.7)
-    canvas.ridge(front, (255, 220, 150), (236, 184, 110), deep=70, facet=0.3)
+    canvas.ridge(front, (255, 220, 150), (236, 184, 110), deep=70, facet=0.3, dusted=0.4)
     for y in range(8, 60, 9):
         for _ in range(2):
             canvas.soft(rng.uniform(0, SIZE), front[128] + y, 40, 2, (200, 142, 84), 0.28)
@@ -104,7 +104,7 @@ def desert(canvas: Canvas) -> None:
 def _pyramid(canvas: Canvas, x: float, foot: float, tall: float) -> None:
     across = np.abs(np.arange(SIZE, dtype=np.float32) - x)
     line = (foot - tall + across * 0.72).astype(np.float32)
-    canvas.ridge(np.minimum(line, SIZE), (238, 190, 120), (226, 174, 108), facet=0.34, lean=0.0)
+    canvas.ridge(np.minimum(line, SIZE), (238, 190, 120), (226, 174, 108), facet=0.34, lean=0.0, dusted=0.3)
 
 
 def meadow(canvas: Canvas) -> None:
@@ -130,7 +130,9 @@ def sea(canvas: Canvas) -> None:
         crest = wave(rng, y, 2 + step, 2.4 - step * 0.25)
         top = mix((126, 206, 236), (70, 168, 222), step / 4)
         canvas.ridge(crest - 1.5, (214, 242, 250), (214, 242, 250), dusted=0.1)
-        canvas.ridge(crest, top, mix((46, 138, 204), (20, 92, 164), step / 4), deep=24, dusted=0.1)
+        low = mix((46, 138, 204), (20, 92, 164), step / 4)
+        top, low = canvas.watery(top, 0.5 - step * 0.06), canvas.watery(low, 0.4 - step * 0.08)
+        canvas.ridge(crest, top, low, deep=24, dusted=0.1)
         if canvas.sun and canvas.light in ("sunset", "night"):
             shine = (255, 206, 140) if canvas.light == "sunset" else (206, 214, 238)
             for _ in range(3):
@@ -140,6 +142,7 @@ def sea(canvas: Canvas) -> None:
 
 def space(canvas: Canvas) -> None:
     rng = canvas.rng
+    canvas.light = "day"  # planets are lit by a sun of their own
     canvas.picture.paste((13, 11, 36), (0, 0, SIZE, SIZE))
     hazes = ((96, 44, 150), (36, 70, 168), (150, 48, 128), (30, 110, 150))
     for _ in range(6):
@@ -176,7 +179,7 @@ def _summits(
     zigzag = np.interp(np.arange(SIZE), range(0, SIZE + 9, 9), [rng.uniform(-7, 7) for _ in range(30)])
     snow_line = (foot - rise * 0.56 + zigzag).astype(np.float32)
     bare = np.maximum(line, snow_line)
-    canvas.ridge(bare, rock, mix(rock, (196, 214, 232), 0.5), deep=90, facet=0.16)
+    canvas.ridge(bare, rock, mix(rock, (196, 214, 232), 0.5), deep=90, facet=0.16, dusted=0.2)
 
 
 def lake(canvas: Canvas) -> None:
@@ -245,7 +248,7 @@ def underwater(canvas: Canvas) -> None:
     scatter(canvas, "coral", 3, (214, 250), (12, 20))
     for _ in range(12):
         x, y, r = rng.uniform(0, SIZE), rng.uniform(10, 200), rng.uniform(2, 5)
-        canvas.soft(x, y, r + 1, r + 1, (220, 250, 255), 0.7)
+        canvas.stamp("bubble", x, y, 2 * r + 2)
 
 
 def canyon(canvas: Canvas) -> None:
@@ -279,15 +282,16 @@ def _mesas(canvas: Canvas, foot: float, rise: float, share: float, rock: Colour)
         level = foot - rise + band * rise / 5.2 + rng.uniform(-4, 4)
         tone = mix(rock, (255, 226, 190) if band % 2 else (120, 50, 50), 0.16)
         below = np.maximum(line, np.float32(level)) if band else line
-        canvas.ridge(below + 0.4 * rough.astype(np.float32) * (band > 0), tone, mix(tone, rock, 0.6), deep=30, dusted=0.5)
+        canvas.ridge(below + 0.4 * rough.astype(np.float32) * (band > 0), tone, mix(tone, rock, 0.6), deep=30, dusted=0.35)
 
 
 def jungle(canvas: Canvas) -> None:
     rng = canvas.rng
-    canvas.sky(170)
-    canvas.ridge(np.full(SIZE, 0, np.float32), (188, 226, 176), (120, 186, 138), deep=190, dusted=0.2)
-    canvas.soft(128 + rng.uniform(-30, 30), 70, 110, 100, _glade(canvas), 0.7)
-    row(canvas, "leaf", 130, 80, 18, far=0.3)
+    canvas.sky(160)
+    row(canvas, "leaf", 140, 70, 18, far=0.55)
+    canvas.soft(128 + rng.uniform(-30, 30), 110, 110, 70, _glade(canvas), 0.5)
+    canvas.ridge(wave(rng, 132, 5), (120, 180, 124), (84, 150, 96), deep=40)
+    row(canvas, "leaf", 168, 60, 18, far=0.2)
     for _ in range(3):
         canvas.stamp("palm", rng.uniform(0, SIZE), 190, rng.uniform(110, 150), far=0.15)
     canvas.ridge(wave(rng, 176, 5), (58, 132, 72), (44, 104, 64), deep=40)

@@ -42,8 +42,8 @@ def village(canvas: Canvas) -> None:
     x, variant = rng.uniform(0, 30), rng.randrange(5)
     while x < SIZE + 30:
         variant = (variant + rng.randint(1, 4)) % 5
-        canvas.stamp("cottage", x, 190 + rng.uniform(-5, 3), rng.uniform(66, 88), variant)
-        x += rng.uniform(66, 84)
+        canvas.stamp("cottage", x, 192 + rng.uniform(-5, 3), rng.uniform(84, 112), variant)
+        x += rng.uniform(84, 108)
     scatter(canvas, "bush", 7, (190, 197), (12, 18))
     canvas.ridge(wave(rng, 194, 2), (146, 196, 98), (128, 184, 88))
     canvas.ridge(wave(rng, 203, 2, 0.8), (226, 206, 172), (190, 166, 138), deep=50, dusted=0.6)

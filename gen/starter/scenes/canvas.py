@@ -134,6 +134,8 @@ class Canvas:
         for _ in range(rng.randint(5, 7) if heavy else rng.randint(1, 4)):
             wide = rng.uniform(70, 150) if heavy else rng.uniform(34, 84)
             x, y = rng.uniform(0, SIZE), rng.uniform(6, 40) if heavy else rng.uniform(18, horizon * 0.6)
+            if self.sun and math.dist((x, y), self.sun) < 52:
+                continue
             cloud = _cloud(rng.randrange(VARIANTS), round(wide / 6) * 6, self.light)
             self.picture.paste(cloud, (int(x - cloud.width / 2), int(y - cloud.height / 2)), cloud)
 
@@ -152,7 +154,7 @@ class Canvas:
 
     def ridge(
         self, line: Line, top: Colour, low: Colour, *, deep: float = 70, facet: float = 0.0,
-        lean: float = 0.5, dusted: float = 0.75,
+        lean: float = 0.5, dusted: float = 0.6,
     ) -> None:  # fmt: skip
         """Land below a line, from `top` to `low` over `deep` pixels.
 
@@ -176,6 +178,7 @@ class Canvas:
 
     def water(self, line: float, top: Colour, low: Colour, glints: int = 26) -> None:
         """Water from a level line to the foot of the picture, with light on it."""
+        top, low = self.watery(top), self.watery(low, 0.2)
         self.ridge(np.full(SIZE, line, np.float32), top, low, deep=SIZE - line, dusted=0.15)
         rng = self.rng
         for _ in range(glints):
@@ -188,6 +191,10 @@ class Canvas:
                 x = self.sun[0] + rng.uniform(-4, 4) - rng.choice((-1, 1)) * step * 0.5
                 shine = (255, 214, 140) if self.light == "sunset" else (226, 230, 240)
                 self._glint(x, y, rng.uniform(16, 34), shine, 0.75, raw=True)
+
+    def watery(self, colour: Colour, share: float = 0.5) -> Colour:
+        """Water takes on the glow of a sunset."""
+        return mix(colour, (255, 164, 122), share) if self.light == "sunset" else colour
 
     def _glint(
         self, x: float, y: float, wide: float, colour: Colour, strength: float, raw: bool = False
@@ -211,12 +218,13 @@ class Canvas:
     ) -> None:  # fmt: skip
         """A stamp with its foot's middle at (x, foot); `far` fades it towards the horizon."""
         chosen = self.rng.randrange(VARIANTS) if variant is None else variant
-        key = (max(4, round(tall / 2) * 2 if tall > 16 else round(tall)), flipped, round(turn / 15) * 15)
+        step = 1 if tall < 16 else 2 if tall < 40 else 4 if tall < 90 else 8  # few sizes: cached
+        key = (max(4, round(tall / step) * step), flipped, round(turn / 20) * 20)
         body = _stamped(kind, chosen, *key, self.light, round(far * 8))
         self.picture.paste(body, (round(x - body.width / 2), round(foot - body.height)), body)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def _stamped(
     kind: str, variant: int, tall: int, flipped: bool, turn: int, light: str, far: int
 ) -> Image.Image:

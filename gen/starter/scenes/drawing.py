@@ -158,10 +158,7 @@ def _ground(canvas: Canvas, scene: Scene, body: Body) -> None:
     middle, half = body.left + (left + right) / 2, max(5.0, (right - left) / 2)
     kind = SETTINGS[scene.setting]
     if _afloat(scene, body):
-        light = (226, 244, 250) if scene.light != "night" else (120, 150, 200)
-        water_line = body.foot - body.picture.height * 0.08
-        canvas.soft(middle, water_line + 3, half * 1.5, 7, (14, 50, 92), 0.5)
-        canvas.soft(middle, water_line + 1, half * 1.35, 3.5, light, 0.8)
+        canvas.soft(middle, body.foot - _sunk(body) + 2, half * 1.7, 9, (14, 50, 92), 0.6)
         return
     ground = kind.ground[1] * SIZE if way == FLY else body.foot
     lifted = ground - body.foot > 12 or (scene.setting == "underwater" and way == SWIM)
@@ -194,14 +191,36 @@ def _show(canvas: Canvas, scene: Scene, body: Body, standing: bool = True) -> No
         picture = snow_capped(picture, max(2, picture.height // 32), 0.9)
     if standing and _afloat(scene, body):
         picture = picture.copy()
-        sunk = round(picture.height * 0.08)
         fade = Image.new("L", picture.size, 255)
-        ImageDraw.Draw(fade).rectangle((0, picture.height - sunk, *picture.size), fill=0)
+        ImageDraw.Draw(fade).rectangle((0, picture.height - _sunk(body), *picture.size), fill=0)
         picture.putalpha(ImageChops.multiply(picture.getchannel("A"), fade))
     canvas.picture.paste(picture, (body.left, body.top), picture)
+    if standing and _afloat(scene, body):
+        _ripple(canvas, body)
     if scene.setting == "underwater":
         veil = picture.getchannel("A").point([v // 7 for v in range(256)])
         canvas.picture.paste((40, 150, 200), (body.left, body.top), veil)
+
+
+def _sunk(body: Body) -> int:
+    """How many of its lowest rows are under water; boats bring a piece of sea of their own."""
+    share = {"sailboat": 0.13, "ship": 0.16, "canoe": 0.28}.get(body.placed.name, 0.09)
+    return round(body.picture.height * share)
+
+
+def _ripple(canvas: Canvas, body: Body) -> None:
+    """Foam where the body meets the water, and rings around it."""
+    bright, deep = {
+        "day": ((236, 250, 255), (60, 152, 212)),
+        "sunset": ((255, 226, 196), (150, 120, 140)),
+        "night": ((136, 164, 216), (26, 52, 104)),
+    }.get(canvas.light, ((214, 228, 236), (70, 116, 148)))
+    left, right = _footprint(body.picture.crop((0, 0, body.picture.width, body.picture.height - _sunk(body))))
+    x, y = body.left + (left + right) / 2, body.foot - _sunk(body)
+    half = max(8.0, (right - left) / 2)
+    canvas.soft(x, y + 2, half * 1.5, 7, deep, 1.4)
+    for wide, down, strength in ((1.25, 0, 1.1), (1.0, 4, 0.7), (1.6, 7, 0.55)):
+        canvas.soft(x, y + down, half * wide, 2, bright, strength)
 
 
 def _rimmed(picture: Image.Image, from_left: bool, colour: Colour) -> Image.Image:
@@ -228,8 +247,9 @@ def _puddles(canvas: Canvas, setting: str) -> None:
             y = rng.uniform(160, 250) if setting == "sea" else rng.uniform(150, 206)
             pen.ellipse((x - wide / 4, y - 2, x + wide / 4, y + 2), outline=(206, 222, 232))
             continue
-        canvas.soft(x, y, wide, 6, (190, 204, 216), 1.0)
-        canvas.soft(x - wide * 0.15, y - 1, wide * 0.5, 2.4, (236, 242, 246), 0.9)
+        for scale, tone in ((1.0, (112, 128, 144)), (0.9, (158, 174, 188))):
+            canvas.soft(x, y, wide * scale, 7 * scale, tone, 3.0)
+        canvas.soft(x - wide * 0.2, y - 1, wide * 0.5, 2, (226, 234, 240), 1.2)
 
 
 def _weather(canvas: Canvas) -> None:
@@ -260,7 +280,7 @@ def _flakes(variant: int) -> Image.Image:
     mask = Image.new("L", (2 * SIZE, 2 * SIZE))
     pen = ImageDraw.Draw(mask)
     for _ in range(150):
-        r = rng.choice((2.5, 3, 3.5, 4, 5, 6.5))
+        r = rng.choice((2.5, 3, 3.5, 4, 5))
         x, y = rng.uniform(r, 512 - r), rng.uniform(r, 512 - r)
         pen.ellipse((x - r, y - r, x + r, y + r), fill=rng.randint(190, 250))
     return mask.filter(ImageFilter.GaussianBlur(0.8)).resize((SIZE, SIZE), Image.Resampling.BOX)

@@ -108,7 +108,7 @@ THINGS = {
     "sushi": Thing("serving of sushi", "servings of sushi", "寿司", "份"),
     "croissant": Thing("croissant", "croissants", "牛角包", "个"),
     "cheese": Thing("piece of cheese", "pieces of cheese", "奶酪", "块"),
-    "car": Thing("car", "cars", "小汽车", "辆"),
+    "car": Thing("car", "cars", "汽车", "辆"),
     "taxi": Thing("taxi", "taxis", "出租车", "辆"),
     "police car": Thing("police car", "police cars", "警车", "辆"),
     "bus": Thing("bus", "buses", "公交车", "辆"),

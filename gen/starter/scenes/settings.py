@@ -9,10 +9,10 @@ class Setting(NamedTuple):
     where: str  # "a fox on the beach"
     noun: str  # "a beach with a fox"
     where_chinese: str
-    noun_chinese: str
     ground: tuple[float, float]
     water: tuple[float, float] | None = None  # for what swims
     lights: tuple[str, ...] = ("day", "sunset", "night", "rain", "snowfall")
+    outdoors: bool = True
 
 
 class Light(NamedTuple):
@@ -25,32 +25,35 @@ class Light(NamedTuple):
 
 _BANK = (0.86, 0.95)
 SETTINGS = {
-    "beach": Setting("on the beach", "beach", "沙滩上", "沙滩", _BANK),
-    "forest": Setting("in the forest", "forest", "森林里", "森林", _BANK),
+    "beach": Setting("on the beach", "beach", "沙滩上", _BANK),
+    "forest": Setting("in the forest", "forest", "森林里", _BANK),
     "snow": Setting(
-        *("in the snow", "snowy field", "雪地里", "雪地", _BANK),
+        *("in the snow", "snowy field", "雪地里", _BANK),
         lights=("day", "sunset", "night", "snowfall"),
     ),
-    "city": Setting("in the city", "city", "城市里", "城市", (0.88, 0.95)),
-    "desert": Setting("in the desert", "desert", "沙漠里", "沙漠", _BANK),
-    "meadow": Setting("in a meadow", "meadow", "草地上", "草地", _BANK),
-    "sea": Setting("at sea", "sea", "海上", "大海", (0.8, 0.9), (0.78, 0.9)),
+    "city": Setting("in the city", "city", "城市里", (0.88, 0.95)),
+    "desert": Setting("in the desert", "desert", "沙漠里", _BANK),
+    "meadow": Setting("in a meadow", "meadow", "草地上", _BANK),
+    "sea": Setting("at sea", "sea", "海上", (0.8, 0.9), (0.78, 0.9)),
     "space": Setting(
-        *("in space", "starry space", "太空中", "太空", (0.72, 0.84)), lights=("night",)
+        *("in space", "starry space", "太空中", (0.72, 0.84)), lights=("night",)
     ),
-    "mountains": Setting("in the mountains", "mountain valley", "群山中", "群山", _BANK),
-    "lake": Setting("by a lake", "lake", "湖边", "湖畔", (0.9, 0.96), (0.72, 0.8)),
+    "mountains": Setting("in the mountains", "mountain valley", "群山中", _BANK),
+    "lake": Setting("by a lake", "lake", "湖边", (0.9, 0.96), (0.72, 0.8)),
     "underwater": Setting(
-        *("underwater", "underwater world", "水下", "水下世界", (0.86, 0.94), (0.66, 0.8)),
+        *("underwater", "underwater world", "水下", (0.86, 0.94), (0.66, 0.8)),
         lights=("day", "night"),
+        outdoors=False,
     ),
-    "farm": Setting("on a farm", "farm", "农场里", "农场", (0.88, 0.96)),
-    "canyon": Setting("in a canyon", "canyon", "峡谷里", "峡谷", _BANK),
-    "garden": Setting("in a garden", "garden", "花园里", "花园", (0.87, 0.95)),
-    "jungle": Setting("in the jungle", "jungle", "丛林里", "丛林", (0.87, 0.95)),
-    "village": Setting("in a village", "village", "村庄里", "村庄", (0.88, 0.95)),
+    "farm": Setting("on a farm", "farm", "农场里", (0.88, 0.96)),
+    "canyon": Setting("in a canyon", "canyon", "峡谷里", _BANK),
+    "garden": Setting("in a garden", "garden", "花园里", (0.87, 0.95)),
+    "jungle": Setting("in the jungle", "jungle", "丛林里", (0.87, 0.95)),
+    "village": Setting("in a village", "village", "村庄里", (0.88, 0.95)),
     "room": Setting(
-        *("in a room", "room", "房间里", "房间", (0.88, 0.95)), lights=("day", "night")
+        *("in a room", "room", "房间里", (0.88, 0.95)),
+        lights=("day", "night"),
+        outdoors=False,
     ),
 }
 LIGHTS = {
@@ -72,11 +75,11 @@ LIGHTS = {
     "rain": Light(
         ("in the rain", "in the rain", "on a rainy day", "while it rains"),
         ("rainy",),
-        ("下雨时", "雨中", "雨天", "下雨天"),
+        ("下雨时", "雨中", "下雨天"),
     ),
     "snowfall": Light(
         ("in falling snow", "while it snows", "as snow falls", "during snowfall"),
-        ("snowing",),
+        ("snowy",),
         ("下雪时", "飘雪时", "下雪天", "大雪纷飞"),
     ),
 }

@@ -312,9 +312,18 @@ def _hollow(rng: random.Random, variant: int) -> Sketch:
     return sketch
 
 
+def _bubble(rng: random.Random, variant: int) -> Sketch:
+    sketch = Sketch(1.0)
+    sketch.ellipse((0.05, 0.05, 0.95, 0.95), (226, 250, 255), 0)
+    sketch.ellipse((0.2, 0.2, 0.8, 0.8), (120, 206, 228), 0)
+    sketch.ellipse((0.28, 0.26, 0.46, 0.44), (250, 255, 255), 0)
+    return sketch
+
+
 _STAMPS: dict[str, Callable[[random.Random, int], Sketch]] = {
     "asteroid": _hollow,
     "barn": _barn,
+    "bubble": _bubble,
     "building": _building,
     "bush": _bush,
     "cloud": _cloud,
