@@ -9,3 +9,31 @@ from gen.starter.scenes.drawing import Body, Sprites, draw, layout, load_sprites
 from gen.starter.scenes.objects import OBJECTS, THINGS, Thing
 from gen.starter.scenes.scene import RELATIONS, SIZE, SIZES, Placed, Scene
 from gen.starter.scenes.settings import LIGHTS, SETTINGS, Light, Setting
+
+__all__ = [
+    "LIGHTS",
+    "NUMBERS",
+    "OBJECTS",
+    "RELATIONS",
+    "SETTINGS",
+    "SIZE",
+    "SIZES",
+    "SIZE_WORDS",
+    "THINGS",
+    "Body",
+    "Light",
+    "Placed",
+    "Scene",
+    "Setting",
+    "Sprites",
+    "Thing",
+    "asked_scene",
+    "caption",
+    "draw",
+    "held_out",
+    "held_out_together",
+    "layout",
+    "load_sprites",
+    "plain_caption",
+    "random_scene",
+]

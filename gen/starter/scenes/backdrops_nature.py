@@ -1,6 +1,7 @@
 """The settings without buildings. Each function draws onto a fresh canvas."""
 
 import numpy as np
+from PIL import Image
 
 from gen.starter.scenes.canvas import Canvas, peaks, wave
 from gen.starter.scenes.scene import SIZE
@@ -19,9 +20,7 @@ def scatter(
         canvas.stamp(kind, rng.uniform(0, SIZE), foot, size, variant, rng.random() < 0.5)
 
 
-def row(
-    canvas: Canvas, kind: str, foot: float, tall: float, step: float, far: float = 0.0
-) -> None:
+def row(canvas: Canvas, kind: str, foot: float, tall: float, step: float, far: float = 0.0) -> None:
     """Stamps side by side across the whole picture."""
     rng = canvas.rng
     x = rng.uniform(-step, 0)
@@ -91,8 +90,12 @@ def desert(canvas: Canvas) -> None:
     x, tall = rng.uniform(40, 216), rng.uniform(50, 72)
     for shift, share in ((0.0, 1.0), (rng.choice((-1, 1)) * 64, 0.6)):
         _pyramid(canvas, x + shift, 146, tall * share)
-    canvas.ridge(wave(rng, 142, 8), (240, 196, 128), (226, 168, 98), deep=30, facet=0.22, dusted=0.35)
-    canvas.ridge(wave(rng, 162, 11, 0.9), (250, 208, 136), (232, 174, 100), deep=40, facet=0.3, dusted=0.35)
+    canvas.ridge(
+        wave(rng, 142, 8), (240, 196, 128), (226, 168, 98), deep=30, facet=0.22, dusted=0.35
+    )
+    canvas.ridge(
+        wave(rng, 162, 11, 0.9), (250, 208, 136), (232, 174, 100), deep=40, facet=0.3, dusted=0.35
+    )
     front = wave(rng, 192, 9, 0.7)
     canvas.ridge(front, (255, 220, 150), (236, 184, 110), deep=70, facet=0.3, dusted=0.4)
     for y in range(8, 60, 9):
@@ -104,7 +107,9 @@ def desert(canvas: Canvas) -> None:
 def _pyramid(canvas: Canvas, x: float, foot: float, tall: float) -> None:
     across = np.abs(np.arange(SIZE, dtype=np.float32) - x)
     line = (foot - tall + across * 0.72).astype(np.float32)
-    canvas.ridge(np.minimum(line, SIZE), (238, 190, 120), (226, 174, 108), facet=0.34, lean=0.0, dusted=0.3)
+    canvas.ridge(
+        np.minimum(line, SIZE), (238, 190, 120), (226, 174, 108), facet=0.34, lean=0.0, dusted=0.3
+    )
 
 
 def meadow(canvas: Canvas) -> None:
@@ -147,7 +152,9 @@ def space(canvas: Canvas) -> None:
     hazes = ((96, 44, 150), (36, 70, 168), (150, 48, 128), (30, 110, 150))
     for _ in range(6):
         x, y = rng.uniform(0, SIZE), rng.uniform(0, SIZE)
-        canvas.soft(x, y, rng.randrange(70, 150, 10), rng.randrange(50, 110, 10), rng.choice(hazes), 0.5)
+        canvas.soft(
+            x, y, rng.randrange(70, 150, 10), rng.randrange(50, 110, 10), rng.choice(hazes), 0.5
+        )
     canvas.stars(170, SIZE * 1.05)
     corners = rng.sample([(44, 62), (212, 62), (40, 214), (216, 210)], 2)
     canvas.stamp("planet", corners[0][0], corners[0][1] + 34, rng.uniform(56, 88))
@@ -176,7 +183,9 @@ def _summits(
     line = peaks(rng, foot, rise, count)
     white = mix((255, 255, 255), (206, 224, 246), far)
     canvas.ridge(line, white, white, facet=0.2, lean=0.4)
-    zigzag = np.interp(np.arange(SIZE), range(0, SIZE + 9, 9), [rng.uniform(-7, 7) for _ in range(30)])
+    zigzag = np.interp(
+        np.arange(SIZE), range(0, SIZE + 9, 9), [rng.uniform(-7, 7) for _ in range(30)]
+    )
     snow_line = (foot - rise * 0.56 + zigzag).astype(np.float32)
     bare = np.maximum(line, snow_line)
     canvas.ridge(bare, rock, mix(rock, (196, 214, 232), 0.5), deep=90, facet=0.16, dusted=0.2)
@@ -193,7 +202,12 @@ def lake(canvas: Canvas) -> None:
     bank = wave(rng, 216, 4, 0.7)
     canvas.ridge(bank - 4, (214, 196, 148), (214, 196, 148))
     canvas.ridge(bank, (146, 200, 96), (96, 160, 72), deep=40)
-    for x in (rng.uniform(0, 40), rng.uniform(20, 60), rng.uniform(200, 230), rng.uniform(226, 256)):
+    for x in (
+        rng.uniform(0, 40),
+        rng.uniform(20, 60),
+        rng.uniform(200, 230),
+        rng.uniform(226, 256),
+    ):
         canvas.stamp("weed", x, 222 + rng.uniform(0, 6), rng.uniform(34, 52), rng.choice((1, 3)))
     scatter(canvas, "tuft", 8, (222, 254), (7, 12))
 
@@ -202,16 +216,12 @@ def _mirror(canvas: Canvas, shore: int) -> None:
     """The picture above the shore, upside down, under blue and with ripples."""
     rng = canvas.rng
     height = SIZE - shore
-    above = np.asarray(canvas.picture)[shore - height : shore][::-1] if shore >= height else (
-        np.asarray(canvas.picture)[:shore][::-1]
-    )
+    above = np.asarray(canvas.picture)[max(0, shore - height) : shore][::-1]
     rows = np.minimum(np.arange(height), len(above) - 1)
     shift = np.round(1.6 * np.sin(np.arange(height) * 0.9)).astype(int)
     columns = np.clip(np.arange(SIZE) + shift[:, None], 0, SIZE - 1)
     mirrored = above[rows[:, None], columns]
     canvas.water(shore, (92, 170, 206), (52, 132, 182), glints=0)
-    from PIL import Image
-
     plain = canvas.picture.crop((0, shore, SIZE, SIZE))
     canvas.picture.paste(Image.blend(Image.fromarray(mirrored), plain, 0.5), (0, shore))
     for _ in range(22):
@@ -276,13 +286,21 @@ def _mesas(canvas: Canvas, foot: float, rise: float, share: float, rock: Colour)
     xs += [middle + gap - 12, middle + gap - 2, middle + gap + 16, middle + gap + 30, 276.0]
     heights += [0.0, 0.5, 0.6, rng.uniform(0.8, 1), 1.0]
     tops = np.interp(np.arange(SIZE), xs, heights)
-    rough = np.interp(np.arange(SIZE), range(0, SIZE + 7, 7), [rng.uniform(-3, 3) for _ in range(38)])
+    rough = np.interp(
+        np.arange(SIZE), range(0, SIZE + 7, 7), [rng.uniform(-3, 3) for _ in range(38)]
+    )
     line = (foot - rise * tops + rough).astype(np.float32)
     for band in range(6):
         level = foot - rise + band * rise / 5.2 + rng.uniform(-4, 4)
         tone = mix(rock, (255, 226, 190) if band % 2 else (120, 50, 50), 0.16)
         below = np.maximum(line, np.float32(level)) if band else line
-        canvas.ridge(below + 0.4 * rough.astype(np.float32) * (band > 0), tone, mix(tone, rock, 0.6), deep=30, dusted=0.35)
+        canvas.ridge(
+            below + 0.4 * rough.astype(np.float32) * (band > 0),
+            tone,
+            mix(tone, rock, 0.6),
+            deep=30,
+            dusted=0.35,
+        )
 
 
 def jungle(canvas: Canvas) -> None:
@@ -302,11 +320,19 @@ def jungle(canvas: Canvas) -> None:
     for number in range(11):  # a frame of leaves, hanging from above
         x = number * 26 + rng.uniform(-10, 10)
         drop = 34 + 34 * abs(x - 128) / 128
-        canvas.stamp("leaf", x, drop + rng.uniform(-12, 12), rng.uniform(52, 84), turn=180 + rng.uniform(-50, 50))
+        canvas.stamp(
+            "leaf",
+            x,
+            drop + rng.uniform(-12, 12),
+            rng.uniform(52, 84),
+            turn=180 + rng.uniform(-50, 50),
+        )
     for side in (-1, 1):
         for step in range(3):
             x = 128 + side * (128 - step * 14)
-            canvas.stamp("leaf", x, 250 + step * 5, rng.uniform(50, 80), turn=side * (20 - step * 36))
+            canvas.stamp(
+                "leaf", x, 250 + step * 5, rng.uniform(50, 80), turn=side * (20 - step * 36)
+            )
     scatter(canvas, "tuft", 8, (204, 250), (8, 13))
 
 

@@ -120,11 +120,13 @@ def garden(canvas: Canvas) -> None:
         for x in range(rng.randint(-8, 4), SIZE + 8, 11):
             if abs(x - 128) > 24:
                 kind = rng.randrange(5)
-                canvas.stamp("flower", x + rng.uniform(-3, 3), foot, tall * rng.uniform(0.8, 1.1), kind)
+                canvas.stamp(
+                    "flower", x + rng.uniform(-3, 3), foot, tall * rng.uniform(0.8, 1.1), kind
+                )
     for side in (-1, 1):
         for _ in range(7):
-            x = 128 + side * rng.uniform(84, 128)
-            canvas.stamp("flower", x, rng.uniform(226, 256), rng.uniform(30, 44))
+            near = 128 + side * rng.uniform(84, 128)
+            canvas.stamp("flower", near, rng.uniform(226, 256), rng.uniform(30, 44))
 
 
 def _path(canvas: Canvas) -> None:
@@ -149,7 +151,9 @@ def room(canvas: Canvas) -> None:
     canvas.picture.paste(tone, (0, 0, SIZE, SIZE))
     pen = ImageDraw.Draw(canvas.picture)
     for x in range(8, SIZE, 24):
-        pen.rectangle((x, 0, x + 9, 178), fill=mix(tone, (255, 255, 255), 0.16 if not night else 0.05))
+        pen.rectangle(
+            (x, 0, x + 9, 178), fill=mix(tone, (255, 255, 255), 0.16 if not night else 0.05)
+        )
     side = rng.choice((-1, 1))
     _view(canvas, 128 + side * 66)
     _frame(canvas, 128 - side * 74)
@@ -183,7 +187,9 @@ def _view(canvas: Canvas, x: float) -> None:
         pen.ellipse((x - 60, 108, x + 60, 190), fill=(130, 190, 110))
         pen.rectangle((x - 60, 133, x + 60, 190), fill=canvas.picture.getpixel((2, 150)))
         for edge in (-60, 41):
-            pen.rectangle((x + edge, 100, x + edge + 19, 133), fill=canvas.picture.getpixel((2, 150)))
+            pen.rectangle(
+                (x + edge, 100, x + edge + 19, 133), fill=canvas.picture.getpixel((2, 150))
+            )
         pen.rectangle((x - 46, 126, x - 40, 132), fill=(252, 250, 246))
     frame = (252, 250, 246) if canvas.light != "night" else (190, 184, 204)
     pen.rectangle((x - 2, 30, x + 2, 128), fill=frame)
@@ -192,10 +198,17 @@ def _view(canvas: Canvas, x: float) -> None:
     cloth = (226, 110, 110) if canvas.light != "night" else (136, 70, 92)
     for sign in (-1, 1):
         outer, inner = x + sign * 62, x + sign * 36
-        pen.polygon([(outer, 18), (inner, 18), (x + sign * 48, 90), (x + sign * 40, 142), (outer, 142)], fill=cloth)
+        pen.polygon(
+            [(outer, 18), (inner, 18), (x + sign * 48, 90), (x + sign * 40, 142), (outer, 142)],
+            fill=cloth,
+        )
         for fold in (0.25, 0.6):
             at = outer + (inner - outer) * fold
-            pen.line((at, 18, outer + (at - outer) * 0.7, 142), fill=mix(cloth, (60, 20, 40), 0.2), width=2)
+            pen.line(
+                (at, 18, outer + (at - outer) * 0.7, 142),
+                fill=mix(cloth, (60, 20, 40), 0.2),
+                width=2,
+            )
     pen.rounded_rectangle((x - 68, 13, x + 68, 19), 3, fill=(150, 110, 84))
 
 

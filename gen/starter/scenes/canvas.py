@@ -47,7 +47,7 @@ def matrix(vivid: float, factors: tuple[float, float, float], added: Colour) -> 
 GRADES = {
     "day": matrix(1, (1, 1, 1), (0, 0, 0)),
     "sunset": matrix(0.95, (0.98, 0.76, 0.68), (20, 2, 8)),
-    "night": matrix(0.75, (0.34, 0.42, 0.6), (6, 12, 30)),
+    "night": matrix(0.85, (0.38, 0.47, 0.64), (5, 11, 28)),
     "rain": matrix(0.62, (0.72, 0.77, 0.83), (6, 10, 14)),
     "snowfall": matrix(0.8, (0.9, 0.93, 0.97), (18, 20, 24)),
 }
@@ -63,7 +63,12 @@ def graded(picture: Image.Image, grade: Matrix) -> Image.Image:
 def lit(colour: Colour, light: str) -> Colour:
     grade = GRADES[light]
     red, green, blue = (
-        max(0, min(255, int(sum(a * b for a, b in zip((*colour, 1), grade[at : at + 4], strict=True)))))
+        max(
+            0,
+            min(
+                255, int(sum(a * b for a, b in zip((*colour, 1), grade[at : at + 4], strict=True)))
+            ),
+        )
         for at in (0, 4, 8)
     )
     return red, green, blue
@@ -89,7 +94,9 @@ def peaks(rng: random.Random, height: float, rise: float, count: int) -> Line:
         xs += [number * step + rng.uniform(0.7, 0.95) * step]
         ys += [height - rise * rng.uniform(0.05, 0.3)]
     line = np.interp(np.arange(SIZE), xs, ys)
-    rough = np.interp(np.arange(SIZE), range(0, SIZE + 8, 8), [rng.uniform(-2, 2) for _ in range(33)])
+    rough = np.interp(
+        np.arange(SIZE), range(0, SIZE + 8, 8), [rng.uniform(-2, 2) for _ in range(33)]
+    )
     return (line + rough).astype(np.float32)
 
 
@@ -133,7 +140,10 @@ class Canvas:
         heavy = self.light in ("rain", "snowfall")
         for _ in range(rng.randint(5, 7) if heavy else rng.randint(1, 4)):
             wide = rng.uniform(70, 150) if heavy else rng.uniform(34, 84)
-            x, y = rng.uniform(0, SIZE), rng.uniform(6, 40) if heavy else rng.uniform(18, horizon * 0.6)
+            x, y = (
+                rng.uniform(0, SIZE),
+                rng.uniform(6, 40) if heavy else rng.uniform(18, horizon * 0.6),
+            )
             if self.sun and math.dist((x, y), self.sun) < 52:
                 continue
             cloud = _cloud(rng.randrange(VARIANTS), round(wide / 6) * 6, self.light)
@@ -170,7 +180,9 @@ class Canvas:
         pixels = first + share * (np.array(lit(low, self.light), np.float32) - first)
         if facet:
             fall = np.clip(np.gradient(line) * 1.6, -0.6, 1.0)
-            across = np.clip(_COLUMNS + np.clip(-depth, -SIZE, 0) * lean, 0, SIZE - 1).astype(np.intp)
+            across = np.clip(_COLUMNS + np.clip(-depth, -SIZE, 0) * lean, 0, SIZE - 1).astype(
+                np.intp
+            )
             pixels *= (1 - facet * fall[across])[..., None]
         mask = np.clip((depth + 1) * 255, 0, 255).astype(np.uint8)
         land = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
@@ -184,7 +196,9 @@ class Canvas:
         for _ in range(glints):
             near = rng.random() ** 1.4
             y = line + 2 + near * (SIZE - line - 4)
-            self._glint(rng.uniform(0, SIZE), y, 12 + 40 * near, mix(top, (255, 255, 255), 0.55), 0.5)
+            self._glint(
+                rng.uniform(0, SIZE), y, 12 + 40 * near, mix(top, (255, 255, 255), 0.55), 0.5
+            )
         if self.sun and self.light != "day":
             for step in range(18):
                 y = line + 1 + step * (SIZE - line) / 24
@@ -199,7 +213,14 @@ class Canvas:
     def _glint(
         self, x: float, y: float, wide: float, colour: Colour, strength: float, raw: bool = False
     ) -> None:
-        self.soft(x, y, wide / 2, max(1.3, wide / 16), colour if raw else lit(colour, self.light), strength)
+        self.soft(
+            x,
+            y,
+            wide / 2,
+            max(1.3, wide / 16),
+            colour if raw else lit(colour, self.light),
+            strength,
+        )
 
     def soft(
         self, x: float, y: float, across: float, down: float, colour: Colour, strength: float
@@ -231,8 +252,6 @@ def _stamped(
     sketch = stamp(kind, variant)
     size = (max(1, round(sketch.picture.width * tall / sketch.picture.height)), tall)
     body = graded(sketch.picture.resize(size, Image.Resampling.LANCZOS), GRADES[light])
-    if light == "snowfall" and tall > 8:
-        body = snow_capped(body, max(1, tall // 14), 0.85)
     if far:
         haze = Image.new("RGBA", size, (*SKY[light][2], 255))
         haze.putalpha(body.getchannel("A").point([v * far // 8 for v in range(256)]))
@@ -245,7 +264,9 @@ def _stamped(
         body.alpha_composite(shine)
     if flipped:
         body = body.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return body.rotate(turn, Image.Resampling.BICUBIC, expand=True) if turn else body
+    if turn:
+        body = body.rotate(turn, Image.Resampling.BICUBIC, expand=True)
+    return snow_capped(body, max(1, tall // 14), 0.85) if light == "snowfall" and tall > 8 else body
 
 
 @lru_cache(maxsize=512)

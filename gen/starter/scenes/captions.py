@@ -10,7 +10,7 @@ from gen.starter.scenes.settings import LIGHTS, SETTINGS
 Choose = Callable[[tuple[str, ...]], str]  # one of several wordings
 
 # The first wording of each is the plain one.
-SIZE_WORDS = {
+SIZE_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "tiny": ("tiny", "tiny", "very small"),
         "small": ("small", "small", "little"),
@@ -63,7 +63,9 @@ def plain_caption(scene: Scene, language: str = "en") -> str:
     if language == "en":
         return f"{_what_english(scene, _first)} {setting.where} {light}".strip()
     what = _what_chinese(scene, _first)
-    text = f"{setting.where_chinese}，{what}" if _clause(scene) else f"{setting.where_chinese}的{what}"
+    text = (
+        f"{setting.where_chinese}，{what}" if _clause(scene) else f"{setting.where_chinese}的{what}"
+    )
     return f"{light}，{text}" if light else text
 
 

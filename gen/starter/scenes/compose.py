@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import random
-from functools import lru_cache
+from functools import cache
 
 from gen.starter.scenes.objects import FLY, OBJECTS, SWIM, THINGS
 from gen.starter.scenes.scene import RELATIONS, SIZES, Placed, Scene
@@ -22,7 +22,7 @@ def held_out_together(first: str, second: str) -> bool:
     return _one_in_twenty(" + ".join(sorted((first, second))))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _one_in_twenty(text: str) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] < 13
 
@@ -48,7 +48,9 @@ def asked_scene(rng: random.Random, count: int) -> Scene:
     """A scene that training never shows: one object in a setting held out for it, or two objects
     held out together (in a setting that each of them was trained in)."""
     if count == 1:
-        name, setting = rng.choice([p for p in itertools.product(OBJECTS, SETTINGS) if held_out(*p)])
+        name, setting = rng.choice(
+            [p for p in itertools.product(OBJECTS, SETTINGS) if held_out(*p)]
+        )
         return _scene(rng, [name], setting)
     names = list(rng.choice(_pairs()))
     rng.shuffle(names)
@@ -56,7 +58,7 @@ def asked_scene(rng: random.Random, count: int) -> Scene:
     return _scene(rng, names, rng.choice(places))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pairs() -> tuple[tuple[str, str], ...]:
     return tuple(p for p in itertools.combinations(OBJECTS, 2) if held_out_together(*p))
 
@@ -118,12 +120,12 @@ def _pair(rng: random.Random, names: list[str], relation: str, setting: str) -> 
 def _several(rng: random.Random, names: list[str], setting: str) -> list[Placed]:
     """Two or three in a row; their feet differ a little."""
     spots = _ROW if len(names) == 3 else (0.28, 0.72)
-    size = rng.uniform(0.285, 0.325) if len(names) == 3 else rng.uniform(0.35, 0.43)
+    size = rng.uniform(0.285, 0.31) if len(names) == 3 else rng.uniform(0.35, 0.43)
     shown = []
     for name, spot in zip(names, spots, strict=True):
-        mine = size * rng.uniform(0.95, 1.04)
+        mine = size * rng.uniform(0.96, 1.03)
         foot = _foot(rng, name, setting, mine)
-        shown.append(Placed(name, spot + rng.uniform(-0.02, 0.02), foot, mine, rng.random() < 0.5))
+        shown.append(Placed(name, spot + rng.uniform(-0.01, 0.01), foot, mine, rng.random() < 0.5))
     return shown
 
 

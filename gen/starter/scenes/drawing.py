@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ _TINTS = {
     "rain": matrix(0.85, (0.86, 0.9, 0.94), (0, 2, 4)),
     "snowfall": matrix(0.94, (0.97, 0.98, 1.0), (4, 5, 8)),
 }
+_DEEP_TINT = matrix(0.95, (0.74, 0.8, 0.94), (4, 8, 16))  # underwater at night, before the veil
 _RIMS: dict[str, Colour] = {"sunset": (255, 196, 120), "night": (190, 208, 255)}
 
 
@@ -184,9 +185,12 @@ def _footprint(picture: Image.Image) -> tuple[float, float]:
 def _show(canvas: Canvas, scene: Scene, body: Body, standing: bool = True) -> None:
     picture = body.picture
     if scene.setting != "space" and scene.light in _TINTS:
-        picture = graded(picture, _TINTS[scene.light])
+        deep = scene.setting == "underwater"
+        picture = graded(picture, _DEEP_TINT if deep else _TINTS[scene.light])
     if scene.light in _RIMS and canvas.sun:
-        picture = _rimmed(picture, canvas.sun[0] < body.left + picture.width / 2, _RIMS[scene.light])
+        picture = _rimmed(
+            picture, canvas.sun[0] < body.left + picture.width / 2, _RIMS[scene.light]
+        )
     if scene.light == "snowfall" and scene.setting != "underwater":
         picture = snow_capped(picture, max(2, picture.height // 32), 0.9)
     if standing and _afloat(scene, body):
@@ -215,7 +219,9 @@ def _ripple(canvas: Canvas, body: Body) -> None:
         "sunset": ((255, 226, 196), (150, 120, 140)),
         "night": ((136, 164, 216), (26, 52, 104)),
     }.get(canvas.light, ((214, 228, 236), (70, 116, 148)))
-    left, right = _footprint(body.picture.crop((0, 0, body.picture.width, body.picture.height - _sunk(body))))
+    left, right = _footprint(
+        body.picture.crop((0, 0, body.picture.width, body.picture.height - _sunk(body)))
+    )
     x, y = body.left + (left + right) / 2, body.foot - _sunk(body)
     half = max(8.0, (right - left) / 2)
     canvas.soft(x, y + 2, half * 1.5, 7, deep, 1.4)
@@ -260,7 +266,7 @@ def _weather(canvas: Canvas) -> None:
     canvas.picture.paste(colour, (0, 0), mask)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _streaks(variant: int) -> Image.Image:
     """Rain as a mask, drawn at twice the size; it can be wrapped around."""
     rng = random.Random(f"rain/{variant}")
@@ -274,7 +280,7 @@ def _streaks(variant: int) -> Image.Image:
     return mask.resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _flakes(variant: int) -> Image.Image:
     rng = random.Random(f"snow/{variant}")
     mask = Image.new("L", (2 * SIZE, 2 * SIZE))

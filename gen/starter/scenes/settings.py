@@ -12,7 +12,7 @@ class Setting(NamedTuple):
     ground: tuple[float, float]
     water: tuple[float, float] | None = None  # for what swims
     lights: tuple[str, ...] = ("day", "sunset", "night", "rain", "snowfall")
-    outdoors: bool = True
+    outdoors: bool = True  # whether there is a sky to speak of
 
 
 class Light(NamedTuple):
@@ -28,7 +28,10 @@ SETTINGS = {
     "beach": Setting("on the beach", "beach", "沙滩上", _BANK),
     "forest": Setting("in the forest", "forest", "森林里", _BANK),
     "snow": Setting(
-        *("in the snow", "snowy field", "雪地里", _BANK),
+        "in the snow",
+        "snowy field",
+        "雪地里",
+        _BANK,
         lights=("day", "sunset", "night", "snowfall"),
     ),
     "city": Setting("in the city", "city", "城市里", (0.88, 0.95)),
@@ -36,12 +39,20 @@ SETTINGS = {
     "meadow": Setting("in a meadow", "meadow", "草地上", _BANK),
     "sea": Setting("at sea", "sea", "海上", (0.8, 0.9), (0.78, 0.9)),
     "space": Setting(
-        *("in space", "starry space", "太空中", (0.72, 0.84)), lights=("night",)
+        "in space",
+        "starry space",
+        "太空中",
+        (0.72, 0.84),
+        lights=("night",),
     ),
     "mountains": Setting("in the mountains", "mountain valley", "群山中", _BANK),
     "lake": Setting("by a lake", "lake", "湖边", (0.9, 0.96), (0.72, 0.8)),
     "underwater": Setting(
-        *("underwater", "underwater world", "水下", (0.86, 0.94), (0.66, 0.8)),
+        "underwater",
+        "underwater world",
+        "水下",
+        (0.86, 0.94),
+        (0.66, 0.8),
         lights=("day", "night"),
         outdoors=False,
     ),
@@ -51,7 +62,10 @@ SETTINGS = {
     "jungle": Setting("in the jungle", "jungle", "丛林里", (0.87, 0.95)),
     "village": Setting("in a village", "village", "村庄里", (0.88, 0.95)),
     "room": Setting(
-        *("in a room", "room", "房间里", (0.88, 0.95)),
+        "in a room",
+        "room",
+        "房间里",
+        (0.88, 0.95),
         lights=("day", "night"),
         outdoors=False,
     ),
@@ -64,7 +78,7 @@ LIGHTS = {
     ),
     "sunset": Light(
         ("at sunset", "at sunset", "at dusk", "in the evening light", "as the sun sets"),
-        ("sunset",),
+        ("",),
         ("日落时分", "日落时", "傍晚", "夕阳下", "黄昏"),
     ),
     "night": Light(

@@ -78,11 +78,11 @@ def _puffed(mask: Image.Image, colour: Colour, radius: float) -> Image.Image:
         flat = Image.new("RGBA", mask.size, colour)
         flat.putalpha(mask)
         return flat
-    down, right = np.gradient(np.asarray(mask.filter(ImageFilter.GaussianBlur(radius)), np.float32))
-    slope = (0.5 * right + 0.85 * down) * (radius / 128)  # about -1 to 1
+    height = np.asarray(mask.filter(ImageFilter.GaussianBlur(radius)), np.float32)
+    down, right = np.gradient(height)
+    slope = np.asarray((0.5 * right + 0.85 * down) * (radius / 128))  # about -1 to 1
     base = np.array(colour, np.float32)
-    up = np.clip(slope, 0, 1)[..., None] * 0.6
-    low = np.clip(-slope, 0, 1)[..., None] * 0.6
+    up, low = (np.asarray(part.clip(0, 1) * 0.6)[:, :, None] for part in (slope, -slope))
     dark = base * np.array((0.5, 0.48, 0.62), np.float32)
     bright = base + (np.array((255, 252, 235), np.float32) - base) * 0.55
     pixels = base + (bright - base) * up + (dark - base) * low

@@ -6,7 +6,7 @@ Every stamp has some variants; a variant is drawn once and then reduced to the s
 import math
 import random
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 from PIL import Image
 
@@ -17,7 +17,7 @@ _BARK = (122, 82, 58)
 _WHITE = (250, 250, 252)
 
 
-@lru_cache(maxsize=None)
+@cache
 def stamp(kind: str, variant: int) -> Sketch:
     """Never changed after it is drawn."""
     return _STAMPS[kind](random.Random(f"{kind}/{variant}"), variant)
@@ -125,7 +125,9 @@ def _rock(rng: random.Random, variant: int) -> Sketch:
     sketch = Sketch(1.4)
     grey = ((150, 150, 158), (134, 138, 150), (164, 158, 156), (142, 146, 152), (156, 152, 164))
     points = [(0.05, 1.0), (0.15, 0.55), (0.45, 0.2), (0.85, 0.12), (1.2, 0.5), (1.35, 1.0)]
-    jitter = [(x + rng.uniform(-0.05, 0.05), min(1, y + rng.uniform(-0.05, 0.05))) for x, y in points]
+    jitter = [
+        (x + rng.uniform(-0.05, 0.05), min(1, y + rng.uniform(-0.05, 0.05))) for x, y in points
+    ]
     sketch.polygon(jitter, grey[variant], 0.14)
     return sketch
 
@@ -147,7 +149,12 @@ def _flower(rng: random.Random, variant: int) -> Sketch:
 def _tuft(rng: random.Random, variant: int) -> Sketch:
     sketch = Sketch(1.0)
     green = ((104, 178, 72), (84, 158, 70), (128, 192, 80), (92, 166, 84), (116, 184, 68))[variant]
-    for x, tip, tall in ((0.3, 0.08, 0.5), (0.7, 0.94, 0.55), (0.42, 0.34, 0.15), (0.58, 0.68, 0.2)):
+    for x, tip, tall in (
+        (0.3, 0.08, 0.5),
+        (0.7, 0.94, 0.55),
+        (0.42, 0.34, 0.15),
+        (0.58, 0.68, 0.2),
+    ):
         sketch.polygon([(x - 0.08, 1), (tip, tall), (x + 0.08, 1)], green, 0.03)
     return sketch
 
@@ -210,7 +217,11 @@ def _hay(rng: random.Random, variant: int) -> Sketch:
     sketch.box((0.2, 0.1, 1.25, 1.0), (226, 186, 92), 0.1, 0.42)
     sketch.ellipse((0.05, 0.1, 0.75, 1.0), (240, 206, 116), 0.04)
     for ring in (0.1, 0.2, 0.3):
-        sketch.ellipse((0.05 + ring, 0.1 + ring, 0.75 - ring, 1 - ring), (222 + 30 * int(ring * 10) % 2, 182, 96), 0.02)
+        sketch.ellipse(
+            (0.05 + ring, 0.1 + ring, 0.75 - ring, 1 - ring),
+            (222 + 30 * int(ring * 10) % 2, 182, 96),
+            0.02,
+        )
     return sketch
 
 
@@ -294,7 +305,9 @@ def _planet(rng: random.Random, variant: int) -> Sketch:
     sketch.ellipse((0.42, 0.12, 1.18, 0.88), main, 0.17)
     for _ in range(3):
         x, y, r = rng.uniform(0.62, 0.98), rng.uniform(0.3, 0.7), rng.uniform(0.04, 0.08)
-        sketch.ellipse((x - 1.5 * r, y - r / 2, x + 1.5 * r, y + r / 2), mix(main, (70, 40, 80), 0.2))
+        sketch.ellipse(
+            (x - 1.5 * r, y - r / 2, x + 1.5 * r, y + r / 2), mix(main, (70, 40, 80), 0.2)
+        )
     if ringed:
         band = Sketch(1.6)
         band.ellipse((0.05, 0.38, 1.55, 0.62), mix(main, (255, 255, 255), 0.5), 0)
