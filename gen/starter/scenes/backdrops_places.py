@@ -1,10 +1,12 @@
 """The settings that people built. Each function draws onto a fresh canvas."""
 
+import math
+import random
+
 import numpy as np
-from PIL import Image, ImageDraw
 
 from gen.starter.scenes.backdrops_nature import row, scatter
-from gen.starter.scenes.canvas import SKY, Canvas, lit, wave
+from gen.starter.scenes.canvas import SKY, Canvas, Fine, lit, wave
 from gen.starter.scenes.scene import SIZE
 from gen.starter.scenes.sketch import Colour, mix
 
@@ -25,10 +27,11 @@ def city(canvas: Canvas) -> None:
     canvas.ridge(_level(192), (206, 204, 206), (196, 194, 200), deep=10)
     canvas.ridge(_level(202), (150, 150, 160), (150, 150, 160))
     canvas.ridge(_level(205), (104, 108, 122), (82, 86, 100), deep=50, dusted=0.45)
-    pen = ImageDraw.Draw(canvas.picture)
+    pen = Fine(canvas, 224, 236)
     for x in range(rng.randint(-50, -10), SIZE, 54):
-        pen.polygon([(x + 4, 227), (x + 34, 227), (x + 30, 232), (x - 2, 232)],
-                    fill=lit((250, 224, 130), canvas.light))  # fmt: skip
+        lane = [(x + 4.0, 227.0), (x + 34.0, 227.0), (x + 30.0, 232.0), (x - 2.0, 232.0)]
+        pen.polygon(lane, lit((250, 224, 130), canvas.light))
+    pen.done()
     for x in (rng.uniform(10, 40), rng.uniform(216, 246)):
         canvas.stamp("lamp post", x, 206, 84)
 
@@ -53,7 +56,7 @@ def village(canvas: Canvas) -> None:
 
 def _cobbles(canvas: Canvas, top: float) -> None:
     rng = canvas.rng
-    pen = ImageDraw.Draw(canvas.picture)
+    pen = Fine(canvas, 204)
     y, step = top, 5.0
     while y < SIZE:
         x = rng.uniform(-20, 0)
@@ -64,9 +67,10 @@ def _cobbles(canvas: Canvas, top: float) -> None:
                 if canvas.light == "snowfall":
                     tone = mix(tone, (255, 255, 255), 0.5)
                 box = (x, y, x + wide, y + step * 0.75)
-                pen.rounded_rectangle(box, 2, fill=lit(tone, canvas.light))
+                pen.box(box, lit(tone, canvas.light), 2)
             x += wide + 2
         y, step = y + step + 1, step * 1.18
+    pen.done()
 
 
 def farm(canvas: Canvas) -> None:
@@ -91,7 +95,7 @@ def farm(canvas: Canvas) -> None:
 
 def _furrows(canvas: Canvas, top: float, vanish: float) -> None:
     """Ploughed rows that run together at the horizon."""
-    pen = ImageDraw.Draw(canvas.picture)
+    pen = Fine(canvas, int(top), 210)
     soil: tuple[Colour, Colour] = ((150, 192, 82), (168, 124, 84))
     if canvas.light == "snowfall":
         soil = mix(soil[0], (255, 255, 255), 0.5), mix(soil[1], (255, 255, 255), 0.65)
@@ -102,7 +106,8 @@ def _furrows(canvas: Canvas, top: float, vanish: float) -> None:
         for half, tone in ((0, tones[0]), (1, tones[1])):
             corners = [(far + half * 5.5, top), (far + half * 5.5 + 5.5, top)]
             corners += [(near + half * wide + wide, 210), (near + half * wide, 210)]
-            pen.polygon(corners, fill=tone)
+            pen.polygon(corners, tone)
+    pen.done()
 
 
 def garden(canvas: Canvas) -> None:
@@ -131,15 +136,16 @@ def garden(canvas: Canvas) -> None:
 
 def _path(canvas: Canvas) -> None:
     """Stepping stones, from the fence to the foot of the picture."""
-    pen = ImageDraw.Draw(canvas.picture)
+    pen = Fine(canvas, 180)
     for step in range(6):
         y, wide = 186 + step * 9 + step * step, 11 + 4 * step
         x = 128 + (4 + step) * (-1) ** step
         stone = mix((206, 198, 190), (250, 250, 255), 0.6 if canvas.light == "snowfall" else 0.0)
         box = (x - wide, y, x + wide, y + 6 + step)
         shade = (box[0], box[1] + 2, box[2], box[3] + 2)
-        pen.ellipse(shade, fill=lit(mix(stone, (70, 90, 60), 0.5), canvas.light))
-        pen.ellipse(box, fill=lit(stone, canvas.light))
+        pen.ellipse(shade, lit(mix(stone, (70, 90, 60), 0.5), canvas.light))
+        pen.ellipse(box, lit(stone, canvas.light))
+    pen.done()
 
 
 def room(canvas: Canvas) -> None:
@@ -148,93 +154,76 @@ def room(canvas: Canvas) -> None:
     walls: tuple[Colour, ...] = ((250, 222, 190), (236, 208, 214), (206, 224, 214), (214, 216, 240))
     wall = rng.choice(walls)
     tone = mix(wall, (70, 62, 104), 0.5) if night else wall
-    canvas.picture.paste(tone, (0, 0, SIZE, SIZE))
-    pen = ImageDraw.Draw(canvas.picture)
+    pen = Fine(canvas)
+    pen.box((0, 0, SIZE, SIZE), tone)
     for x in range(8, SIZE, 24):
-        pen.rectangle(
-            (x, 0, x + 9, 178), fill=mix(tone, (255, 255, 255), 0.16 if not night else 0.05)
-        )
+        pen.box((x, 0, x + 9, 178), mix(tone, (255, 255, 255), 0.05 if night else 0.16))
     side = rng.choice((-1, 1))
-    _view(canvas, 128 + side * 66)
-    _frame(canvas, 128 - side * 74)
-    _floor(canvas, night)
+    _window(pen, 128 + side * 66, night)
+    _painting(pen, 128 - side * 74)
+    _floor(pen, rng, night)
+    lamp = 128 - side * 104
+    pen.box((lamp - 1, 118, lamp + 1, 186), (120, 92, 84))
+    pen.ellipse((lamp - 13, 182, lamp + 13, 190), (120, 92, 84))
+    pen.done()
     if night:
         canvas.soft(128 - side * 74, 120, 110, 110, (255, 206, 120), 0.55)
-    lamp = 128 - side * 104
-    pen.rectangle((lamp - 1, 118, lamp + 1, 186), fill=(120, 92, 84))
-    pen.ellipse((lamp - 13, 182, lamp + 13, 190), fill=(120, 92, 84))
+    pen = Fine(canvas, 88, 126)
     shade = (255, 224, 140) if night else (240, 178, 120)
-    pen.polygon([(lamp - 12, 92), (lamp + 12, 92), (lamp + 21, 122), (lamp - 21, 122)], fill=shade)
+    pen.polygon([(lamp - 12, 92), (lamp + 12, 92), (lamp + 21, 122), (lamp - 21, 122)], shade)
+    pen.done()
 
 
-def _view(canvas: Canvas, x: float) -> None:
-    """A window with the sky of the scene's light in it, and curtains."""
-    pen = ImageDraw.Draw(canvas.picture)
-    top, _, low = SKY[canvas.light]
-    strip = Image.new("RGB", (1, 2))
-    strip.putdata([top, low])
-    pen.rectangle((x - 46, 26, x + 46, 132), fill=(252, 250, 246))
-    pane = strip.resize((80, 94), Image.Resampling.BILINEAR)
-    canvas.picture.paste(pane, (int(x - 40), 32))
-    if canvas.light == "night":
-        canvas.soft(x + 16, 56, 20, 20, (250, 246, 222), 0.6)
-        pen.ellipse((x + 9, 49, x + 23, 63), fill=(250, 246, 222))
+def _window(pen: Fine, x: float, night: bool) -> None:
+    """A window with curtains; what is seen through it is painted first, then framed."""
+    top, _, low = SKY["night" if night else "day"]
+    for line in range(32, 128, 2):
+        pen.box((x - 42, line, x + 42, line + 2), mix(top, low, (line - 32) / 96))
+    if night:
+        pen.ellipse((x + 9, 47, x + 25, 63), (250, 246, 222))
         for spot in range(9):
-            pen.point((x - 34 + spot * 8, 40 + spot * 29 % 70), fill=(240, 240, 255))
+            left, above = x - 34 + spot * 8, 40 + spot * 29 % 70
+            pen.ellipse((left, above, left + 1, above + 1), (240, 240, 255))
     else:
-        for dx, dy, r in ((-14, 62, 8), (-4, 58, 10), (7, 63, 7)):
-            pen.ellipse((x + dx - r, dy - r, x + dx + r, dy + r), fill=(255, 255, 255))
-        pen.ellipse((x - 60, 108, x + 60, 190), fill=(130, 190, 110))
-        pen.rectangle((x - 60, 133, x + 60, 190), fill=canvas.picture.getpixel((2, 150)))
-        for edge in (-60, 41):
-            pen.rectangle(
-                (x + edge, 100, x + edge + 19, 133), fill=canvas.picture.getpixel((2, 150))
-            )
-        pen.rectangle((x - 46, 126, x - 40, 132), fill=(252, 250, 246))
-    frame = (252, 250, 246) if canvas.light != "night" else (190, 184, 204)
-    pen.rectangle((x - 2, 30, x + 2, 128), fill=frame)
-    pen.rectangle((x - 44, 76, x + 44, 80), fill=frame)
-    pen.rectangle((x - 46, 26, x + 46, 132), outline=frame, width=6)
-    cloth = (226, 110, 110) if canvas.light != "night" else (136, 70, 92)
+        for dx, dy, r in ((-24, 60, 6), (-15, 56, 9), (-6, 60, 6)):
+            pen.ellipse((x + dx - r, dy - r, x + dx + r, dy + r), (255, 255, 255))
+    grass = (44, 72, 84) if night else (130, 190, 110)
+    hill = [(x - 42 + step * 7, 112 - 8 * math.sin(step / 12 * math.pi)) for step in range(13)]
+    pen.polygon([(x - 42, 128), *hill, (x + 42, 128)], grass)
+    frame = (190, 184, 204) if night else (252, 250, 246)
+    bars = [(-46, 26, -40, 132), (40, 26, 46, 132), (-2, 30, 2, 128)]
+    bars += [(-46, 26, 46, 32), (-46, 126, 46, 132), (-44, 76, 44, 80)]
+    for left, above, right, below in bars:
+        pen.box((x + left, above, x + right, below), frame)
+    cloth = (136, 70, 92) if night else (226, 110, 110)
     for sign in (-1, 1):
-        outer, inner = x + sign * 62, x + sign * 36
-        pen.polygon(
-            [(outer, 18), (inner, 18), (x + sign * 48, 90), (x + sign * 40, 142), (outer, 142)],
-            fill=cloth,
-        )
-        for fold in (0.25, 0.6):
-            at = outer + (inner - outer) * fold
-            pen.line(
-                (at, 18, outer + (at - outer) * 0.7, 142),
-                fill=mix(cloth, (60, 20, 40), 0.2),
-                width=2,
-            )
-    pen.rounded_rectangle((x - 68, 13, x + 68, 19), 3, fill=(150, 110, 84))
+        edges = ((62, 18), (36, 18), (48, 90), (40, 142), (62, 142))
+        pen.polygon([(x + sign * dx, y) for dx, y in edges], cloth)
+        for fold in (46, 55):
+            strip = ((fold, 18), (fold - 3, 18), (fold + 2, 142), (fold + 4, 142))
+            pen.polygon([(x + sign * dx, y) for dx, y in strip], mix(cloth, (60, 20, 40), 0.2))
+    pen.box((x - 68, 13, x + 68, 19), (150, 110, 84), 3)
 
 
-def _frame(canvas: Canvas, x: float) -> None:
-    """A small painting of hills."""
-    pen = ImageDraw.Draw(canvas.picture)
-    pen.rectangle((x - 30, 36, x + 30, 80), fill=(168, 122, 84))
-    pen.rectangle((x - 25, 41, x + 25, 75), fill=(196, 226, 236))
-    pen.polygon([(x - 25, 75), (x - 8, 52), (x + 10, 75)], fill=(120, 170, 140))
-    pen.polygon([(x - 6, 75), (x + 12, 58), (x + 25, 75)], fill=(90, 146, 124))
-    pen.ellipse((x + 8, 45, x + 16, 53), fill=(255, 214, 110))
+def _painting(pen: Fine, x: float) -> None:
+    """A small picture of hills on the wall."""
+    pen.box((x - 30, 36, x + 30, 80), (168, 122, 84), 2)
+    pen.box((x - 25, 41, x + 25, 75), (196, 226, 236))
+    pen.polygon([(x - 25, 75), (x - 8, 52), (x + 10, 75)], (120, 170, 140))
+    pen.polygon([(x - 6, 75), (x + 12, 58), (x + 25, 75)], (90, 146, 124))
+    pen.ellipse((x + 8, 45, x + 16, 53), (255, 214, 110))
 
 
-def _floor(canvas: Canvas, night: bool) -> None:
-    rng = canvas.rng
-    pen = ImageDraw.Draw(canvas.picture)
+def _floor(pen: Fine, rng: random.Random, night: bool) -> None:
     dim = 0.5 if night else 0.0
     plank = mix((206, 150, 102), (56, 42, 74), dim)
-    pen.rectangle((0, 178, SIZE, SIZE), fill=plank)
     for number in range(-12, 13):
         near, far = 128 + number * 44, 128 + number * 22
         tone = mix(plank, (90, 50, 30), rng.uniform(0.02, 0.16))
-        pen.polygon([(far, 182), (far + 22, 182), (near + 44, SIZE), (near, SIZE)], fill=tone)
-    pen.rectangle((0, 172, SIZE, 181), fill=mix((252, 248, 240), (70, 62, 104), dim))
+        pen.polygon([(far, 176), (far + 22, 176), (near + 44, SIZE), (near, SIZE)], tone)
+    pen.box((0, 172, SIZE, 181), mix((252, 248, 240), (70, 62, 104), dim))
     rug: tuple[Colour, ...] = ((96, 146, 190), (206, 104, 108), (116, 160, 120), (150, 118, 180))
     tone = mix(rng.choice(rug), (40, 34, 74), dim * 0.8)
     for inset, share in ((0, 0.0), (6, 0.6), (11, 0.15)):
         box = (18 + inset * 2, 204 + inset, 238 - inset * 2, 260 - inset)
-        pen.ellipse(box, fill=mix(tone, (255, 244, 224), share * (0.5 if night else 1)))
+        pen.ellipse(box, mix(tone, (255, 244, 224), share * (0.5 if night else 1)))

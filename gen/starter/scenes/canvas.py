@@ -47,7 +47,7 @@ def matrix(vivid: float, factors: tuple[float, float, float], added: Colour) -> 
 GRADES = {
     "day": matrix(1, (1, 1, 1), (0, 0, 0)),
     "sunset": matrix(0.95, (0.98, 0.76, 0.68), (20, 2, 8)),
-    "night": matrix(0.85, (0.38, 0.47, 0.64), (5, 11, 28)),
+    "night": matrix(0.95, (0.42, 0.46, 0.6), (6, 10, 26)),
     "rain": matrix(0.62, (0.72, 0.77, 0.83), (6, 10, 14)),
     "snowfall": matrix(0.8, (0.9, 0.93, 0.97), (18, 20, 24)),
 }
@@ -243,6 +243,36 @@ class Canvas:
         key = (max(4, round(tall / step) * step), flipped, round(turn / 20) * 20)
         body = _stamped(kind, chosen, *key, self.light, round(far * 8))
         self.picture.paste(body, (round(x - body.width / 2), round(foot - body.height)), body)
+
+
+class Fine:
+    """A pen for a band of the canvas that draws at twice the size, for smooth edges."""
+
+    def __init__(self, canvas: Canvas, top: int = 0, bottom: int = SIZE) -> None:
+        self.canvas, self.top = canvas, top
+        band = canvas.picture.crop((0, top, SIZE, bottom))
+        self.picture = band.resize((2 * SIZE, 2 * band.height), Image.Resampling.NEAREST)
+        self._pen = ImageDraw.Draw(self.picture)
+
+    def box(
+        self, box: tuple[float, float, float, float], colour: Colour, corner: float = 0
+    ) -> None:
+        self._pen.rounded_rectangle(self._scaled(box), 2 * corner, fill=colour)
+
+    def ellipse(self, box: tuple[float, float, float, float], colour: Colour) -> None:
+        self._pen.ellipse(self._scaled(box), fill=colour)
+
+    def polygon(self, points: list[tuple[float, float]], colour: Colour) -> None:
+        self._pen.polygon([(2 * x, 2 * (y - self.top)) for x, y in points], fill=colour)
+
+    def _scaled(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """Right and bottom are the last pixels that are drawn."""
+        left, top, right, bottom = box
+        return 2 * left, 2 * (top - self.top), 2 * right - 1, 2 * (bottom - self.top) - 1
+
+    def done(self) -> None:
+        """Puts what was drawn onto the canvas."""
+        self.canvas.picture.paste(self.picture.reduce(2), (0, self.top))
 
 
 @lru_cache(maxsize=8192)

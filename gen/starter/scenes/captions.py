@@ -63,9 +63,8 @@ def plain_caption(scene: Scene, language: str = "en") -> str:
     if language == "en":
         return f"{_what_english(scene, _first)} {setting.where} {light}".strip()
     what = _what_chinese(scene, _first)
-    text = (
-        f"{setting.where_chinese}，{what}" if _clause(scene) else f"{setting.where_chinese}的{what}"
-    )
+    joint = "，" if _clause(scene) or scene.place else "的"
+    text = f"{setting.where_chinese}{joint}{what}"
     return f"{light}，{text}" if light else text
 
 
@@ -140,13 +139,11 @@ def _chinese(scene: Scene, rng: random.Random) -> str:
     what, setting = _what_chinese(scene, rng.choice), SETTINGS[scene.setting]
     light = _light(scene, "zh", rng.choice)
     where = setting.where_chinese
-    if _clause(scene):
-        forms = [f"{where}，{what}"]
-    else:
-        forms = [f"{where}的{what}", f"{where}有{what}", f"{where}，{what}"]
+    forms = [f"{where}，{what}"]
+    if not _clause(scene):
         forms += [f"{what}，{where}"]
         if not scene.place:
-            forms += [f"{what}在{where}"] * 2
+            forms += [f"{where}的{what}", f"{where}有{what}"] + [f"{what}在{where}"] * 2
     text = rng.choice(forms)
     if light:
         shapes = [f"{light}，{text}"] * 2 + [f"{text}，{light}"]
