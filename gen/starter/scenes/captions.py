@@ -19,8 +19,8 @@ SIZE_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "zh": {
         "tiny": ("极小的", "很小很小的", "微小的"),
-        "small": ("小小的", "小的"),
-        "big": ("大大的", "很大的", "大的"),
+        "small": ("小小的", "小", "小"),
+        "big": ("大大的", "大", "大", "很大的"),
         "huge": ("巨大的", "超大的", "巨型的"),
     },
 }
@@ -157,10 +157,17 @@ def _what_chinese(scene: Scene, choose: Choose) -> str:
     if len(scene.names) == 1:
         thing = THINGS[scene.names[0]]
         number = NUMBERS["zh"][len(scene.objects)]
-        size = choose(SIZE_WORDS["zh"][scene.size]) if scene.size else ""
+        size = _size_chinese(scene.size, thing.chinese, choose) if scene.size else ""
         place = _PLACES["zh"][scene.place] if scene.place else ""
         return f"{place}{number}{thing.measure}{size}{thing.chinese}"
     phrases = [f"一{THINGS[name].measure}{THINGS[name].chinese}" for name in scene.names]
     if len(phrases) == 3:
         return f"{phrases[0]}、{phrases[1]}和{phrases[2]}"
     return choose(_RELATIONS["zh"][scene.relation]).format(*phrases)
+
+
+def _size_chinese(size: str, name: str, choose: Choose) -> str:
+    """Without 的 only where that makes no other word: 大熊猫 is the name of a kind."""
+    wordings = SIZE_WORDS["zh"][size]
+    joins = name[0] in "大小" or name == "熊猫"
+    return choose(tuple(word for word in wordings if word.endswith("的") or not joins))

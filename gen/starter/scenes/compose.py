@@ -24,7 +24,7 @@ def held_out_together(first: str, second: str) -> bool:
 
 @cache
 def _one_in_twenty(text: str) -> bool:
-    return hashlib.sha256(text.encode()).digest()[0] < 13
+    return hashlib.sha256(text.encode()).digest()[0] < 13  # of 256
 
 
 def random_scene(rng: random.Random) -> Scene:

@@ -112,12 +112,18 @@ def _palm(rng: random.Random, variant: int) -> Sketch:
         wide = 0.04 - 0.014 * share
         sketch.ellipse((x - wide, y - 0.045, x + wide, y + 0.03), (158, 116, 80), 0.02)
     top = 0.36 + lean
-    for reach, drop in ((-0.34, 0.2), (0.34, 0.2), (-0.3, -0.02), (0.3, -0.02), (-0.16, -0.2)):
-        middle = (top + reach * 0.6, 0.3 + drop - 0.13)
-        tip = (top + reach, 0.34 + drop)
-        under = (top + reach * 0.55, 0.33 + drop * 0.55)
-        green = mix((70, 158, 84), (120, 196, 90), rng.random())
-        sketch.polygon([(top, 0.3), middle, tip, under], green, 0.03)
+    for reach, rise, drop in (
+        *((-0.34, 0.1, 0.24), (0.34, 0.1, 0.24), (-0.36, 0.16, 0.02), (0.36, 0.16, 0.02)),
+        *((-0.2, 0.2, 0.3), (0.2, 0.2, 0.3), (0.06, 0.24, -0.12)),
+    ):
+        upper, under = [], []
+        for step in range(11):
+            share = step / 10
+            x, y = top + reach * share, 0.3 - 2.2 * rise * share * (1 - share) + drop * share**2
+            upper.append((x, y - 0.045 * math.sin(share * math.pi)))
+            under.append((x, y + (0.05 - 0.022 * (step % 2)) * math.sin(share * math.pi)))
+        green = mix((60, 150, 82), (122, 198, 92), rng.random())
+        sketch.polygon([*upper, *reversed(under)], green, 0.025)
     return sketch
 
 
@@ -216,12 +222,9 @@ def _hay(rng: random.Random, variant: int) -> Sketch:
     sketch = Sketch(1.3)
     sketch.box((0.2, 0.1, 1.25, 1.0), (226, 186, 92), 0.1, 0.42)
     sketch.ellipse((0.05, 0.1, 0.75, 1.0), (240, 206, 116), 0.04)
-    for ring in (0.1, 0.2, 0.3):
-        sketch.ellipse(
-            (0.05 + ring, 0.1 + ring, 0.75 - ring, 1 - ring),
-            (222 + 30 * int(ring * 10) % 2, 182, 96),
-            0.02,
-        )
+    for inset, tone in ((0.1, (222, 182, 96)), (0.2, (246, 214, 130)), (0.3, (222, 182, 96))):
+        box = (0.05 + inset, 0.1 + inset, 0.75 - inset, 1 - inset)
+        sketch.ellipse(box, tone, 0.02)
     return sketch
 
 
