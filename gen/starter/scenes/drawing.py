@@ -41,7 +41,7 @@ _BACKDROPS: dict[str, Callable[[Canvas], None]] = {
 }
 _TINTS = {
     "sunset": matrix(1, (1.0, 0.84, 0.76), (14, 2, 4)),
-    "night": matrix(0.9, (0.6, 0.66, 0.84), (2, 5, 18)),
+    "night": matrix(0.95, (0.66, 0.71, 0.88), (2, 5, 16)),
     "rain": matrix(0.85, (0.86, 0.9, 0.94), (0, 2, 4)),
     "snowfall": matrix(0.94, (0.97, 0.98, 1.0), (4, 5, 8)),
 }
