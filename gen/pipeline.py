@@ -47,8 +47,8 @@ class DiffusersPainter:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.pipeline = _load_pipeline(spec)
-        scale = self.pipeline.vae_scale_factor
-        side = int(self.pipeline.unet.config.sample_size) * scale
+        self._step = int(self.pipeline.vae_scale_factor)
+        side = int(self.pipeline.unet.config.sample_size) * self._step
         self._default_size = (side, side)
         self._schedulers = {DEFAULT_SAMPLER: self.pipeline.scheduler}
 
@@ -67,6 +67,11 @@ class DiffusersPainter:
         sampler = recipe.sampler or DEFAULT_SAMPLER
         if sampler not in SAMPLERS:
             raise UsageError(f"unknown sampler {sampler!r}; known are {', '.join(SAMPLERS)}")
+        for name, value in (("width", recipe.width), ("height", recipe.height)):
+            if value and value % self._step:
+                raise UsageError(
+                    f"{name} must be a multiple of {self._step} for {self.spec.name}, got {value}"
+                )
         return recipe.with_changes(
             model=self.spec.name,
             model_hash=self.spec.hash[:10],

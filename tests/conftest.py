@@ -1,15 +1,18 @@
 """Pictures to test with: real photographs that scikit-image ships, and folders made of them."""
 
+import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import skimage
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from gen.models import resolve
 from gen.pipeline import Painter, load
+from gen.starter.scenes import OBJECTS
 from index.ingest import ingest
 from index.library import Library
 from index.sources import FolderSource
@@ -74,3 +77,27 @@ def checker(library: Library) -> Checker:
 @pytest.fixture(scope="session")
 def starter() -> Painter:
     return load(resolve("starter"))
+
+
+@pytest.fixture(scope="session")
+def sprites_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stand-ins for the sprites that scenes are drawn from, listed in the true format."""
+    folder = tmp_path_factory.mktemp("sprites")
+    listed = []
+    for number, name in enumerate(OBJECTS):
+        file = f"{name.replace(' ', '_')}.png"
+        _sprite(number).save(folder / file)
+        listed.append({"file": file, "name": name, "category": "thing"})
+    (folder / "sprites.json").write_text(json.dumps({"licence": "none", "sprites": listed}))
+    return folder
+
+
+def _sprite(number: int) -> Image.Image:
+    """A coloured ellipse with a square foot, of its own proportions."""
+    rng = random.Random(number)
+    picture = Image.new("RGBA", (rng.randint(36, 56), rng.randint(36, 56)))
+    colour = tuple(rng.randrange(256) for _ in range(3))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((0, 0, picture.width - 1, picture.height - 1), fill=colour)
+    pen.rectangle((8, picture.height // 2, picture.width - 9, picture.height), fill=colour)
+    return picture

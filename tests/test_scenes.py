@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from gen.starter import scenes
 from gen.starter.scenes import OBJECTS, SETTINGS, THINGS, Body, Placed, Scene
@@ -16,27 +15,9 @@ from gen.starter.scenes import OBJECTS, SETTINGS, THINGS, Body, Placed, Scene
 SPRITES = Path(__file__).parent.parent.parent / "shared" / "data" / "sprites"
 
 
-def _sprite(number: int) -> Image.Image:
-    """A coloured ellipse with a square foot, of its own proportions."""
-    rng = random.Random(number)
-    picture = Image.new("RGBA", (rng.randint(36, 56), rng.randint(36, 56)))
-    colour = tuple(rng.randrange(256) for _ in range(3))
-    pen = ImageDraw.Draw(picture)
-    pen.ellipse((0, 0, picture.width - 1, picture.height - 1), fill=colour)
-    pen.rectangle((8, picture.height // 2, picture.width - 9, picture.height), fill=colour)
-    return picture
-
-
 @pytest.fixture(scope="module")
-def sprites(tmp_path_factory: pytest.TempPathFactory) -> scenes.Sprites:
-    folder = tmp_path_factory.mktemp("sprites")
-    listed = []
-    for number, name in enumerate(OBJECTS):
-        file = f"{name.replace(' ', '_')}.png"
-        _sprite(number).save(folder / file)
-        listed.append({"file": file, "name": name, "category": "thing"})
-    (folder / "sprites.json").write_text(json.dumps({"licence": "none", "sprites": listed}))
-    return scenes.load_sprites(folder)
+def sprites(sprites_folder: Path) -> scenes.Sprites:
+    return scenes.load_sprites(sprites_folder)
 
 
 def _scenes(count: int, seed: int = 0) -> list[Scene]:

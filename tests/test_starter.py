@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from gen.models import resolve
 from gen.pipeline import Painter, load
-from gen.starter import scenes
 from provenance.errors import MissingError, UsageError
 from provenance.recipe import Lora, Recipe
 
@@ -71,7 +70,7 @@ def test_other_sizes_are_painted(starter: Painter) -> None:
         ({"model": "sdxl"}, "asks for model sdxl, loaded is starter"),
         ({"model_hash": "ffffffffff"}, "loaded is starter"),
         ({"loras": (Lora("ink"),)}, "LoRAs are not supported"),
-        ({"width": 100}, "multiple of 8"),
+        ({"width": 100}, "multiple of 8 for starter, got 100"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -93,27 +92,3 @@ def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match="wants its unet from 'os'"):
         load(resolve(str(tmp_path)))
-
-
-def test_scenes_are_the_same_every_time_and_captions_say_what_they_show() -> None:
-    import random
-
-    scene = scenes.random_scene(random.Random(3))
-    assert scene == scenes.random_scene(random.Random(3))
-    text = scenes.caption(scene, random.Random(4))
-    assert all(placed.name in text for placed in scene.objects)
-    assert not any(scenes.held_out(placed.name, scene.setting) for placed in scene.objects)
-
-
-SPRITES = ROOT.parent / "shared" / "data" / "sprites"
-
-
-@pytest.mark.skipif(not SPRITES.is_dir(), reason="the sprites are not at hand")
-@pytest.mark.parametrize("setting", scenes.SETTINGS)
-def test_every_setting_is_drawn(setting: str) -> None:
-    sprites = scenes.load_sprites(SPRITES)
-    placed = scenes.Placed("fox", 0.5, 0.8, 0.5, False)
-    for light in scenes.LIGHTS:
-        picture = scenes.draw(scenes.Scene(setting, light, (placed,), 7), sprites)
-        assert picture.size == (scenes.SIZE, scenes.SIZE)
-        assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 300

@@ -1,15 +1,20 @@
-"""The starter's autoencoder: principal components of 8x8 patches in, a small network out.
+"""The starter's autoencoder: principal components of patches in, a small network out.
 
 The encoder is one convolution whose kernels are the principal components of the patches of its
 training scenes, so latents exist before anything is trained; the decoder learns to undo what the
 dropped components cost. Plugs into `StableDiffusionPipeline` as its `vae`.
 """
 
+from itertools import pairwise
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+
+PATCH = 16  # pixels a side that one place of new latents stands for
+_LAST = 4  # pixels a side that the decoder's last layer draws at each of its places
 
 
 class _Residual(nn.Module):
@@ -25,31 +30,30 @@ class _Residual(nn.Module):
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Pictures (N, 3, 8h, 8w) in [-1, 1] to latents (N, latent_channels, h, w) and back."""
+    """Pictures (N, 3, ph, pw) in [-1, 1] to latents (N, latent_channels, h, w) and back, p pixels
+    a patch."""
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        latent_channels: int = 12,
-        width: int = 112,
-        block_out_channels: tuple[int, ...] = (1, 1, 1, 1),  # its length tells the pipeline: 8x
+        latent_channels: int = 32,
+        patch: int = PATCH,
+        widths: tuple[int, ...] = (256, 128, 64),  # of the decoder: at a patch, half, … 4 pixels
+        depth: int = 2,  # residual blocks at each of them
+        block_out_channels: tuple[int, ...] = (1, 1, 1, 1, 1),  # its length tells pipelines: 16x
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()
-        self.encoder = nn.Conv2d(3, latent_channels, 8, stride=8)
-        self.linear = nn.ConvTranspose2d(latent_channels, 3, 8, stride=8)
-        half = width // 2
-        last = nn.Conv2d(half, 48, 3, padding=1)
+        self.encoder = nn.Conv2d(3, latent_channels, patch, stride=patch)
+        self.linear = nn.ConvTranspose2d(latent_channels, 3, patch, stride=patch)
+        layers: list[nn.Module] = [nn.Conv2d(latent_channels, widths[0], 3, padding=1)]
+        for wide, narrow in pairwise(widths):
+            layers += (_Residual(wide) for _ in range(depth))
+            layers += [nn.Conv2d(wide, 4 * narrow, 1), nn.PixelShuffle(2)]
+        layers += (_Residual(widths[-1]) for _ in range(depth))
+        last = nn.Conv2d(widths[-1], 3 * _LAST**2, 3, padding=1)
         nn.init.zeros_(last.weight)
-        self.refine = nn.Sequential(
-            nn.Conv2d(latent_channels, width, 3, padding=1),
-            *(_Residual(width) for _ in range(3)),
-            nn.Conv2d(width, 4 * half, 1),
-            nn.PixelShuffle(2),
-            *(_Residual(half) for _ in range(3)),
-            last,
-            nn.PixelShuffle(4),
-        )
+        self.refine = nn.Sequential(*layers, last, nn.PixelShuffle(_LAST))
 
     def encode(self, picture: Tensor) -> Tensor:
         """Latents of about unit variance."""
@@ -64,17 +68,20 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return DecoderOutput(sample=sample) if return_dict else (sample,)
 
     @torch.no_grad()
-    def fit_encoder(self, patches: Tensor) -> None:
-        """Sets encoder and linear decoder to the principal components of (N, 3, 8, 8) patches.
+    def fit_encoder(self, pictures: Tensor) -> float:
+        """Sets encoder and linear decoder to the principal components of the pictures' patches.
 
         Each component is scaled by its standard deviation to the power 0.7, not 1: what varies
-        most keeps the most signal under noise.
+        most keeps the most signal under noise. Returns the share of the variance that they hold.
         """
+        side = self.config.patch
+        patches = pictures.unfold(2, side, side).unfold(3, side, side)
+        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, side, side)
         colour = patches.mean((0, 2, 3)).double()
-        flat = (patches - colour.float()[:, None, None]).flatten(1).double()
-        variance, vectors = torch.linalg.eigh(torch.cov(flat.T))
+        flat = (patches - colour.float()[:, None, None]).flatten(1)
+        variance, vectors = torch.linalg.eigh((flat.T @ flat).double() / len(flat))
         count = self.config.latent_channels
-        basis = vectors.flip(1)[:, :count].T  # (latents, 192)
+        basis = vectors.flip(1)[:, :count].T  # (latents, 3 * patch ** 2)
         deviation = variance.flip(0)[:count].sqrt()
         scale = deviation**0.7
         scale *= (deviation / scale).square().mean().sqrt()
@@ -83,3 +90,4 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.encoder.bias = nn.Parameter(-(kernels.sum((2, 3)) @ colour).float())
         self.linear.weight.copy_((basis * scale[:, None]).view_as(self.linear.weight))
         self.linear.bias = nn.Parameter(colour.float())
+        return float(variance.flip(0)[:count].sum() / variance.sum())

@@ -3,7 +3,7 @@
 Knows nothing of models: a random generator goes in, a picture and its caption come out.
 """
 
-from gen.starter.scenes.captions import NUMBERS, SIZE_WORDS, caption, plain_caption
+from gen.starter.scenes.captions import LANGUAGES, NUMBERS, SIZE_WORDS, caption, plain_caption
 from gen.starter.scenes.compose import asked_scene, held_out, held_out_together, random_scene
 from gen.starter.scenes.drawing import Body, Sprites, draw, layout, load_sprites
 from gen.starter.scenes.objects import OBJECTS, THINGS, Thing
@@ -11,6 +11,7 @@ from gen.starter.scenes.scene import RELATIONS, SIZE, SIZES, Placed, Scene
 from gen.starter.scenes.settings import LIGHTS, SETTINGS, Light, Setting
 
 __all__ = [
+    "LANGUAGES",
     "LIGHTS",
     "NUMBERS",
     "OBJECTS",

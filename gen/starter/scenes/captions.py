@@ -7,6 +7,8 @@ from gen.starter.scenes.objects import THINGS
 from gen.starter.scenes.scene import Scene
 from gen.starter.scenes.settings import LIGHTS, SETTINGS
 
+LANGUAGES = ("en", "zh")
+
 Choose = Callable[[tuple[str, ...]], str]  # one of several wordings
 
 # The first wording of each is the plain one.
