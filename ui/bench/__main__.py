@@ -1,8 +1,9 @@
-"""Measures the product: `speed`, `large` and `detection`.
+"""Measures the product: `speed`, `large`, `detection` and `closeness`.
 
     python -m ui.bench speed --images ../shared/data/known
     python -m ui.bench large --images ../shared/data/known --references 100000
     python -m ui.bench detection --images ../shared/data/known --unrelated ../shared/data/train
+    python -m ui.bench closeness --pictures 200
 
 Speed is told as ratios within one run: an absolute time says more of the machine than of the code.
 """
@@ -17,7 +18,7 @@ KNOWN = Path("../shared/data/known")  # where they are
 
 def main() -> None:
     one_thread_for_products()  # as the program does
-    from ui.bench import detection, large, speed
+    from ui.bench import closeness, detection, large, speed
     from ui.demo import GALLERY
 
     parser = argparse.ArgumentParser(
@@ -25,7 +26,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["speed", "detection", "large"])
+    parser.add_argument("what", choices=["speed", "detection", "large", "closeness"])
     parser.add_argument(
         "--images", type=Path, help=f"known pictures (default: {KNOWN}, or the demo gallery)"
     )
@@ -44,12 +45,17 @@ def main() -> None:
     parser.add_argument(
         "--references", type=int, default=100_000, help="of the large library, most of them made up"
     )
+    parser.add_argument(
+        "--pictures", type=int, default=200, help="to paint and to compare with the demo gallery"
+    )
     args = parser.parse_args()
     images = args.images or (KNOWN if KNOWN.is_dir() else GALLERY)
     if args.what == "speed":
         speed.measure(images)
     elif args.what == "large":
         large.measure(images, args.references)
+    elif args.what == "closeness":
+        closeness.measure(args.pictures)
     else:
         detection.measure(
             detection.plan(

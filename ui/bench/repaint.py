@@ -20,7 +20,8 @@ def repainted(image: Image.Image, rng: random.Random) -> Image.Image:
     RGB in, RGB of the same size out.
     """
     pipeline = _pipeline()
-    size = image.width // 8 * 8, image.height // 8 * 8
+    step = pipeline.vae_scale_factor
+    size = image.width // step * step, image.height // step * step
     pixels = torch.from_numpy(np.array(image.resize(size))).permute(2, 0, 1)[None]
     kind = pipeline.vae.encoder.weight.dtype
     scheduler, start = pipeline.scheduler, round(DEFAULT_STEPS * (1 - _STRENGTH))
@@ -34,9 +35,9 @@ def repainted(image: Image.Image, rng: random.Random) -> Image.Image:
         latents = scheduler.add_noise(
             latents * pipeline.vae.config.scaling_factor, noise, scheduler.timesteps[start:][:1]
         )
-        for step in scheduler.timesteps[start:]:
-            guess = pipeline.unet(latents, step, encoder_hidden_states=words).sample
-            latents = scheduler.step(guess, step, latents).prev_sample
+        for time in scheduler.timesteps[start:]:
+            guess = pipeline.unet(latents, time, encoder_hidden_states=words).sample
+            latents = scheduler.step(guess, time, latents).prev_sample
         decoded = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample[0]
     values = (decoded.float().clamp(-1, 1) + 1) * 127.5
     painted = Image.fromarray(values.permute(1, 2, 0).round().byte().numpy())
