@@ -18,7 +18,7 @@ from provenance.errors import DecodeError
 from provenance.images import read_file, read_stored
 from provenance.read import main_recipe, readings
 from provenance.read.compare import agree, disagreements
-from provenance.read.found import Found
+from provenance.read.found import Claim, Found
 from provenance.read.gather import Gathered, gather
 from provenance.recipe import Recipe
 
@@ -27,6 +27,8 @@ Inspection = dict[str, Any]
 MAX_RAW = 50_000  # characters of a text that are passed on
 MAX_DEPTH = 20
 MAX_FOUND = 500  # places
+
+_UNVERIFIED = Claim("content-credentials", "present, not verified", "C2PA")
 
 
 def inspect(path: Path) -> Inspection:
@@ -40,6 +42,8 @@ def inspect(path: Path) -> Inspection:
     gathered = gather(data, image)
     found = list(islice(readings(gathered.carried), MAX_FOUND))
     claims = [claim for each in found for claim in (*_made_with(each), *map(asdict, each.claims))]
+    if gathered.credentials:
+        claims.append(asdict(_UNVERIFIED))
     told: Inspection = {
         "path": str(path),
         "error": error,
