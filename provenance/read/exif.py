@@ -1,7 +1,9 @@
 """EXIF → its texts by the names of their tags. Knows nothing of what they mean."""
 
 import struct
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from PIL import Image
@@ -26,11 +28,18 @@ def exif_texts(exif: Image.Exif) -> dict[str, str]:
 def parse_exif(data: bytes) -> dict[str, str]:
     """The texts of an EXIF block in bytes, with or without its `Exif` prefix, as far as whole."""
     exif = Image.Exif()
-    try:
+    with quiet():
         exif.load(data)
         return exif_texts(exif)
-    except _ERRORS:
-        return {}
+    return {}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What damaged metadata makes Pillow raise or warn of, swallowed."""
+    with warnings.catch_warnings(), suppress(*_ERRORS):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def mended(text: str) -> str:

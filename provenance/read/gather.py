@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from provenance.read.containers import Part, is_walked, parts
-from provenance.read.exif import exif_texts, mended, parse_exif, user_comment
+from provenance.read.exif import exif_texts, mended, parse_exif, quiet, user_comment
 from provenance.read.found import Carried, Text
 from provenance.read.stealth import stealth_texts
 from provenance.read.xmp import iptc_texts, xmp_texts
@@ -35,7 +35,8 @@ def gather(data: bytes, image: Image.Image | None) -> Gathered:
     texts = [text for part in blocks for text in _texts(part)]
     if image is not None:
         if not is_walked(data):
-            texts += _decoder_texts(image)
+            with quiet():
+                texts += _decoder_texts(image, data)
         texts += [Text(f"{where} bits", "stealth", text) for where, text in stealth_texts(image)]
     return Gathered(
         Carried(tuple(texts), rgb=lambda: _rgb(image)),
@@ -67,14 +68,16 @@ def _decoded(data: bytes) -> str:
         return data.decode("latin-1").strip("\0")
 
 
-def _decoder_texts(image: Image.Image) -> Iterator[Text]:
+def _decoder_texts(image: Image.Image, data: bytes) -> Iterator[Text]:
     """What Pillow found in formats that are not walked here: TIFF, AVIF, HEIC and others."""
     kind = image.format or ""
     for key, value in image.info.items():
         if isinstance(value, str):
             yield Text(kind, str(key), mended(value))
     exif = image.getexif()
-    yield from (Text("EXIF", key, text) for key, text in exif_texts(exif).items())
+    is_tiff = data[:4] in (b"II*\0", b"MM\0*")  # EXIF is TIFF, but a loaded TIFF's file is closed
+    for key, text in (parse_exif(data) if is_tiff else exif_texts(exif)).items():
+        yield Text("EXIF", key, text)
     for packet in (image.info.get("xmp"), exif.get(_TIFF_XMP)):
         if isinstance(packet, bytes):
             yield from (Text("XMP", key, text) for key, text in xmp_texts(packet))
