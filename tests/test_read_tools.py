@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,6 @@ def test_seeds_are_exact_to_the_last_digit() -> None:
     ids=["letters", "colons", "quotes", "braces", "blanks", "keys", "escapes", "tags", "steps"],
 )  # fmt: skip
 def test_hostile_lines_take_linear_time(line: str) -> None:
-    import time
-
     began = time.process_time()
     parse_infotext(f"{line}\nSteps: 1, {line}"[:200_000])
     parse_infotext(line)
@@ -228,14 +227,18 @@ def test_an_infotext_beside_a_graph_and_what_they_say_differently(told: Any) -> 
     assert [each["value"] for each in row["disagreements"][0]["values"]] == [123, 124]
 
 
-def test_endless_graphs_end(told: Any) -> None:
+@pytest.mark.parametrize("names", [2_000, 20_000])
+def test_endless_graphs_end(names: int, told: Any) -> None:
+    inputs = ("seed", "steps", "model", "positive", "negative", "latent_image", "text",
+              "lora_stack", "conditioning", "a", "b", "c")  # fmt: skip
     loop = {
         str(n): {"class_type": "KSampler", "inputs": {
-            key: [str((n * k + 1) % 400), 0] for k, key in enumerate(
-                ("seed", "steps", "model", "positive", "negative", "latent_image", "text"))}}
-        for n in range(400)
+            key: [str((n * k + 1) % names), 0] for k, key in enumerate(inputs)}}
+        for n in range(names)
     }  # fmt: skip
-    assert told(png({"prompt": json.dumps(loop)}))["error"] is None
+    began = time.process_time()
+    assert told(png({"prompt": json.dumps(loop)[: 2**22]}))["error"] is None
+    assert time.process_time() - began < 2
 
 
 def test_civitais_own_generator(told: Any) -> None:

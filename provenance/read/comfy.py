@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from provenance.read.comfy_workflow import as_prompt
@@ -91,7 +92,7 @@ def _samples(node: Node) -> bool:
 def _base(graph: Graph, samplers: list[Node]) -> Node | None:
     """The sampler that starts the picture: no other comes before it."""
     names = {node.name for node in samplers}
-    for node in samplers[:50]:
+    for node in samplers[:10]:
         before = graph.upstream(graph.next(node, *_LATENT))
         if not any(each.name in names for each in before if each is not node):
             return node
@@ -124,7 +125,7 @@ def _models(graph: Graph, node: Node | None) -> list[Node]:
     while node and node not in chain and len(chain) < 200:
         chain.append(node)
         if stack := graph.next(node, "lora_stack"):
-            chain += [each for each in graph.upstream(stack) if each not in chain][:50]
+            chain += [each for each in islice(graph.upstream(stack), 50) if each not in chain]
         node = None if _file(graph, node) else graph.next(node, *_MODEL)
     return chain
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from provenance.read.found import items_of
 
-MAX_NODES = 5_000
+MAX_NODES = 2_000
 
 # comfyui nodes.py and comfy_extras/nodes_custom_sampler.py; None is a control without a name.
 _WIDGETS: dict[str, tuple[str | None, ...]] = {

@@ -8,9 +8,11 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-MAX_NODES = 5_000
+MAX_NODES = 2_000
+MAX_INPUTS = 200  # of one node
 _GENERIC = ("value", "Value", "int", "float", "number", "INT", "FLOAT", "a")
 _TEXTS = ("populated_text", "text", "string", "prompt", "value", "String", "Text", "STRING",
           "text_0", "positive_prompt", "wildcard_text")  # fmt: skip
@@ -18,7 +20,7 @@ _PIECE = re.compile(r"(?:text|string|prompt)_?[a-z0-9]?", re.IGNORECASE)
 _JOINS = re.compile(r"concat|combine|join|append", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """One node: `inputs` are literals or links, which are lists [node id, slot]."""
 
@@ -32,7 +34,7 @@ class Graph:
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.nodes = {
-            str(name): Node(str(name), str(each.get("class_type")), each["inputs"])
+            str(name): Node(str(name), each["class_type"], _first(each["inputs"]))
             for name, each in list(values.items())[:MAX_NODES]
             if isinstance(each, dict)
             and isinstance(each.get("inputs"), dict)
@@ -119,6 +121,10 @@ def is_graph(values: dict[str, Any]) -> bool:
         isinstance(each, dict) and "class_type" in each and isinstance(each.get("inputs"), dict)
         for each in list(values.values())[:100]
     )
+
+
+def _first(inputs: dict[str, Any]) -> dict[str, Any]:
+    return dict(islice(inputs.items(), MAX_INPUTS))
 
 
 def _literal(given: Any) -> Any:
