@@ -444,6 +444,21 @@ def test_openai(told: Any) -> None:
     assert row["recipe"]["seed"] is None
 
 
+@pytest.mark.parametrize(
+    ("tool", "tags"),
+    [
+        ("Grok", {"t013b": "2b6e053b-9a65-4ca9-9e13-b6f4465164d4", "t010e": "Signature: QUJD"}),
+        ("Ideogram", {"t010f": "Ideogram AI"}),
+        ("Reve", {"t0131": "reve.com"}),
+    ],
+    ids=["grok", "ideogram", "reve"],
+)
+def test_services_by_their_marks(tool: str, tags: dict[str, str], told: Any) -> None:
+    row = told(with_exif("JPEG", **tags))
+    assert row["made_by"] == {"tool": tool, "version": None}
+    assert row["recipe"] is None
+
+
 # Labels
 
 

@@ -18,6 +18,7 @@ from provenance.read.invoke import read_invoke
 from provenance.read.labels import read_aigc, read_labels
 from provenance.read.novelai import read_novelai
 from provenance.read.own import read_own
+from provenance.read.services import read_services
 from provenance.read.swarm import read_swarm
 from provenance.recipe import Recipe
 
@@ -39,6 +40,7 @@ READERS: tuple[Reader, ...] = (
     read_infotext,
     read_midjourney,
     read_openai,
+    read_services,
     read_aigc,
     read_labels,
 )
