@@ -16,9 +16,11 @@ from PIL import Image
 
 from provenance.errors import DecodeError
 from provenance.images import read_file, read_stored
+from provenance.label.credentials import Credentials, read_credentials
 from provenance.read import main_recipe, readings
 from provenance.read.compare import agree, disagreements
-from provenance.read.found import Claim, Found
+from provenance.read.containers import walked_kind
+from provenance.read.found import Found
 from provenance.read.gather import Gathered, gather
 from provenance.recipe import Recipe
 
@@ -28,11 +30,12 @@ MAX_RAW = 50_000  # characters of a text that are passed on
 MAX_DEPTH = 20
 MAX_FOUND = 500  # places
 
-_UNVERIFIED = Claim("content-credentials", "present, not verified", "C2PA")
 
+def inspect(path: Path, anchors: str = "") -> Inspection:
+    """What the file says. `error`: why its pixels could not be read; its texts are told anyway.
 
-def inspect(path: Path) -> Inspection:
-    """What the file says. `error`: why its pixels could not be read; its texts are told anyway."""
+    `anchors` are certificates (PEM) by which Content Credentials are trusted; none without them.
+    """
     data, image, error = b"", None, None
     try:
         data = read_file(path)
@@ -40,10 +43,10 @@ def inspect(path: Path) -> Inspection:
     except DecodeError as problem:
         error = str(problem)
     gathered = gather(data, image)
+    credentials = _credentials(gathered, data, image, anchors)
     found = list(islice(readings(gathered.carried), MAX_FOUND))
+    found += credentials.found if credentials else ()
     claims = [claim for each in found for claim in (*_made_with(each), *map(asdict, each.claims))]
-    if gathered.credentials:
-        claims.append(asdict(_UNVERIFIED))
     told: Inspection = {
         "path": str(path),
         "error": error,
@@ -53,7 +56,7 @@ def inspect(path: Path) -> Inspection:
         "claims": _once(claims),
         "disagreements": disagreements(found),
         "parents": _once([asdict(parent) for each in found for parent in each.parents]),
-        "credentials": _credentials(gathered),
+        "credentials": credentials.to_json() if credentials else None,
         "marks": [],
         "ledger": None,
         "found": [_reading(each) for each in found if each.tool],
@@ -86,7 +89,7 @@ def _made_by(found: Sequence[Found]) -> dict[str, str | None] | None:
 
 
 def _made_with(found: Found) -> list[dict[str, Any]]:
-    if not found.tool:
+    if not found.tool or any(claim.what == "made-with" for claim in found.claims):
         return []
     value = f"{found.tool} {found.version}" if found.version else found.tool
     return [{"what": "made-with", "value": value, "source": found.source, "strength": "claimed"}]
@@ -102,13 +105,15 @@ def _file(data: bytes, image: Image.Image | None) -> dict[str, Any] | None:
     return {"bytes": len(data), "format": image.format, **size}
 
 
-def _credentials(gathered: Gathered) -> dict[str, Any] | None:
-    """Content Credentials, as far as their mere presence tells; None where more would be needed."""
-    pointer = gathered.carried.first("dcterms:provenance")
-    if gathered.credentials is None or gathered.credentials:
-        return None
-    outcome = "remote-only" if pointer else "none"
-    return {"outcome": outcome, "signer": None, "verdict": None}
+def _credentials(
+    gathered: Gathered, data: bytes, image: Image.Image | None, anchors: str
+) -> Credentials | None:
+    """None where it cannot be known; the library is not loaded for files that surely have none."""
+    if gathered.credentials is False:
+        pointer = gathered.carried.first("dcterms:provenance")
+        return Credentials("remote-only" if pointer else "none")
+    kind = walked_kind(data) or (image.format if image is not None else None)
+    return read_credentials(data, kind.upper(), anchors) if kind else None
 
 
 def _reading(found: Found) -> dict[str, Any]:

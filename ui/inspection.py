@@ -17,6 +17,11 @@ _FIELDS = ("prompt", "negative", "model", "model_hash", "seed", "steps", "guidan
            "scheduler")  # fmt: skip
 _CREDENTIALS = {
     "none": "none in this file, which says nothing about how it was made",
+    "trusted": "intact, signed by",
+    "unknown-signer": "intact since it was signed; by whom is not known",
+    "expired-signer": "intact, but the signer's certificate has expired: by whom is not known",
+    "broken": "BROKEN: the file is not what was signed",
+    "unreadable": "damaged: they cannot be read",
     "remote-only": "not in the file; it points to a server, which was not asked",
 }
 
@@ -53,7 +58,9 @@ def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
     for place in row["unread"]:
         yield "not read", f"{_clean(place)}: too large", "magenta"
     if held := row["credentials"]:
-        yield "credentials", _CREDENTIALS.get(held["outcome"], held["outcome"]), "dim"
+        style = {"trusted": "green", "broken": "red"}.get(held["outcome"], "dim")
+        signer = _clean(held["signer"] or "")
+        yield "credentials", f"{_CREDENTIALS[held['outcome']]} {signer}".strip(), style
 
 
 def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -39,12 +39,8 @@ def parts(data: bytes) -> list[Part]:
     return held
 
 
-def is_walked(data: bytes) -> bool:
-    """Whether the bytes are of a format that `parts` knows."""
-    return _kind(data) is not None
-
-
-def _kind(data: bytes) -> str | None:
+def walked_kind(data: bytes) -> str | None:
+    """The format, where it is one that `parts` knows."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8"):
@@ -56,7 +52,7 @@ def _kind(data: bytes) -> str | None:
 
 def _walk(data: bytes) -> Iterator[Part]:
     walkers = {"PNG": _png, "JPEG": _jpeg, "WebP": _webp, "GIF": _gif}
-    kind = _kind(data)
+    kind = walked_kind(data)
     if kind is not None:
         yield from walkers[kind](data)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from provenance.read.containers import Part, is_walked, parts
+from provenance.read.containers import Part, parts, walked_kind
 from provenance.read.exif import exif_texts, mended, parse_exif, quiet, user_comment
 from provenance.read.found import Carried, Text
 from provenance.read.stealth import stealth_texts
@@ -34,14 +34,14 @@ def gather(data: bytes, image: Image.Image | None) -> Gathered:
     blocks = parts(data)
     texts = [text for part in blocks for text in _texts(part)]
     if image is not None:
-        if not is_walked(data):
+        if not walked_kind(data):
             with quiet():
                 texts += _decoder_texts(image, data)
         texts += [Text(f"{where} bits", "stealth", text) for where, text in stealth_texts(image)]
     return Gathered(
         Carried(tuple(texts), rgb=lambda: _rgb(image)),
         tuple(f"{part.source} {part.key}".strip() for part in blocks if part.too_large),
-        any(part.kind == "c2pa" for part in blocks) if is_walked(data) else None,
+        any(part.kind == "c2pa" for part in blocks) if walked_kind(data) else None,
     )
 
 

@@ -45,7 +45,7 @@ MAX_CLAIM = 2_000  # characters
 def read_labels(carried: Carried) -> Iterator[Found]:
     for text in carried.texts:
         if text.key == "Iptc4xmpExt:DigitalSourceType":
-            yield _one(text, _source_type(text))
+            yield _one(text, source_type_claim(text.text, text.where))
         elif (what := _CLAIMS.get(text.key)) and (value := text_of(text.text)):
             yield _one(text, Claim(what, value[:MAX_CLAIM], text.where))
     yield from _derived(carried)
@@ -70,9 +70,10 @@ def _one(text: Text, claim: Claim) -> Found:
     return Found(None, text.where, text.text, claims=(claim,))
 
 
-def _source_type(text: Text) -> Claim:
-    code = text.text.strip().rstrip("/").rpartition("/")[2][:100]
-    return Claim(_SOURCE_TYPES.get(code, "digital-source-type"), code, text.where)
+def source_type_claim(uri: str, source: str) -> Claim:
+    """What IPTC's digital source type says: its address, or the bare code, a common mistake."""
+    code = uri.strip().rstrip("/").rpartition("/")[2][:100]
+    return Claim(_SOURCE_TYPES.get(code, "digital-source-type"), code, source)
 
 
 def _derived(carried: Carried) -> Iterator[Found]:

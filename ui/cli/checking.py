@@ -112,6 +112,10 @@ def check(
 def inspect(
     images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
     json_to: Json = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Certificates (PEM) by which Content Credentials are trusted."),
+    ] = None,
 ) -> None:
     """Say what each file says about itself: tool, recipe, claims, and how strong each claim is.
 
@@ -122,10 +126,11 @@ def inspect(
     from ui import report
     from ui.inspection import page
 
+    anchors = _text_of(trust) if trust else ""
     rows = []
     unreadable = False
     for path in image_files_of(images):
-        row = read(path)
+        row = read(path, anchors)
         if json_to is not None:
             rows.append(row)
         unreadable = unreadable or row["error"] is not None
@@ -133,3 +138,12 @@ def inspect(
             report.output().print(page(row))
     write_json(rows, json_to)
     raise typer.Exit(UNREADABLE if unreadable else CLEAR)
+
+
+def _text_of(file: Path) -> str:
+    from provenance.errors import UsageError
+
+    try:
+        return file.read_text("ascii")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--trust {file}: {error}") from None
