@@ -25,6 +25,14 @@ SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "c2pa"
 AI = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
+def usage_of(ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, content_commitment=False,
+        key_encipherment=False, data_encipherment=False, key_agreement=False,
+        encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
 def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str,
                 by: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:  # fmt: skip
     def named(common: str) -> x509.Name:
@@ -37,7 +45,7 @@ def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str,
         .public_key(key.public_key()).serial_number(x509.random_serial_number())
         .not_valid_before(now).not_valid_after(now + timedelta(days=30))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.KeyUsage(not ca, *[False] * 4, ca, ca, False, False), critical=True)
+        .add_extension(usage_of(ca), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), False)
     )  # fmt: skip
     if not ca:

@@ -168,6 +168,11 @@ def test_a_graph_is_followed_through_its_links(told: Any) -> None:
     assert row["found"][0]["settings"]["samplers"] == 2
 
 
+def test_zero_is_a_seed(told: Any) -> None:
+    zero = {"class_type": "KSampler", "inputs": {"seed": 0, "steps": 1, "cfg": 0.0}}
+    assert numbers(told(png({"prompt": json.dumps({"1": zero})}))["recipe"])[:3] == (0, 1, 0.0)
+
+
 def test_a_graph_in_webp_with_nan(told: Any) -> None:
     body = json.dumps(GRAPH | {"14": {"class_type": "X", "inputs": {"value": float("nan")}}})
     row = told(with_exif("WEBP", t010f='workflow:{"nodes": []}', t0110=f"prompt:{body}"))

@@ -60,7 +60,7 @@ def _found(graph: Graph, text: Text) -> Found:
     if main:
         sigmas = graph.next(main, "sigmas")
         settings |= {
-            "denoise": graph.value(main, "denoise") or graph.value(sigmas, "denoise"),
+            "denoise": _first(graph.value(main, "denoise"), graph.value(sigmas, "denoise")),
             "distilled guidance": _distilled(graph, main),
         }
     return Found(
@@ -103,20 +103,25 @@ def _recipe(graph: Graph, main: Node) -> Recipe:
     guider = graph.next(main, "guider")
     sigmas = graph.next(main, "sigmas")
     models = _models(graph, graph.next(main, *_MODEL) or graph.next(guider or main, *_MODEL))
-    guidance = graph.value(main, "cfg") or graph.value(guider, "cfg") or _distilled(graph, main)
+    scales = (graph.value(main, "cfg"), graph.value(guider, "cfg"), _distilled(graph, main))
     return recipe_from(
         _prompt(graph, main, guider, "positive"),
         negative=_prompt(graph, main, guider, "negative"),
         model=next((name for node in models if (name := _file(graph, node))), None),
-        seed=graph.value(main, *_SEED) or graph.value(graph.next(main, "noise"), *_SEED),
-        steps=graph.value(main, "steps") or graph.value(sigmas, "steps"),
-        guidance=guidance,
+        seed=_first(graph.value(main, *_SEED), graph.value(graph.next(main, "noise"), *_SEED)),
+        steps=_first(graph.value(main, "steps"), graph.value(sigmas, "steps")),
+        guidance=_first(*scales),
         sampler=graph.value(main, "sampler_name")
         or graph.value(graph.next(main, "sampler"), "sampler_name"),
         scheduler=graph.value(main, "scheduler") or graph.value(sigmas, "scheduler"),
         size=_size(graph, main),
         loras=[lora for node in reversed(models) for lora in _loras(graph, node)],
     )
+
+
+def _first(*values: Any) -> Any:
+    """The first that is known; zero is known."""
+    return next((value for value in values if value is not None), None)
 
 
 def _models(graph: Graph, node: Node | None) -> list[Node]:
