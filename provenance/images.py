@@ -8,13 +8,20 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import iTXt
 
 from provenance.errors import DecodeError
+from provenance.read.exif import exif_texts, mended
+from provenance.read.stealth import stealth_texts
+
+T = TypeVar("T")
 
 MAX_PIXELS = 80_000_000  # under Pillow's own warning at 89 million
 MAX_BYTES = 512 * 2**20
@@ -42,14 +49,22 @@ class Picture:
 
 def read_picture(source: Path | bytes) -> Picture:
     """Decodes the first frame. Transparency is laid on white, EXIF orientation is applied."""
-    data = source if isinstance(source, bytes) else _read_file(source)
+    return _guarded(source if isinstance(source, bytes) else read_file(source), _decode)
+
+
+def read_stored(data: bytes) -> Image.Image:
+    """The first frame as it is stored, to the bit: its own mode, its own orientation."""
+    return _guarded(data, _opened)
+
+
+def _guarded(data: bytes, decode: Callable[[bytes], T]) -> T:
     if not data:
         raise DecodeError("the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, odd palettes: not what is asked here
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(data)
+            return decode(data)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(_too_large()) from None
     except UnidentifiedImageError:
@@ -69,7 +84,8 @@ def on_white(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A regular file's bytes, within limits."""
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -81,14 +97,19 @@ def _read_file(path: Path) -> bytes:
         raise DecodeError(f"cannot be read: {error.strerror or error}") from None
 
 
+def _opened(data: bytes) -> Image.Image:
+    opened = Image.open(io.BytesIO(data))
+    width, height = opened.size
+    if width * height > MAX_PIXELS:
+        raise DecodeError(_too_large(width, height))
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise DecodeError(f"{width} x {height} pixels: longer than {MAX_RATIO} times its width")
+    opened.load()
+    return opened
+
+
 def _decode(data: bytes) -> Picture:
-    with Image.open(io.BytesIO(data)) as opened:
-        width, height = opened.size
-        if width * height > MAX_PIXELS:
-            raise DecodeError(_too_large(width, height))
-        if max(width, height) > MAX_RATIO * min(width, height):
-            raise DecodeError(f"{width} x {height} pixels: longer than {MAX_RATIO} times its width")
-        opened.load()
+    with _opened(data) as opened:
         frames = int(getattr(opened, "n_frames", 1))
         if opened.format == "MPO":  # a photo with its embedded preview, not an animation
             frames = 1
@@ -115,27 +136,19 @@ def _from_deep(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
 
 
-_USER_COMMENT, _EXIF_FOLDER = 0x9286, 0x8769
+_LOSSLESS = ("PNG", "WEBP")  # where the lowest bits may hold text
 
 
 def _texts(opened: Image.Image) -> dict[str, str]:
-    found = {str(key): value for key, value in opened.info.items() if isinstance(value, str)}
+    found = {
+        str(key): value if isinstance(value, iTXt) else mended(value)
+        for key, value in opened.info.items()
+        if isinstance(value, str)
+    }
     if isinstance(comment := opened.info.get("comment"), bytes):
         found["comment"] = comment.decode("utf-8", "replace")
-    user = opened.getexif().get_ifd(_EXIF_FOLDER).get(_USER_COMMENT)
-    if isinstance(user, bytes):
-        found["UserComment"] = _user_comment(user)
-    elif isinstance(user, str):
-        found["UserComment"] = user
+    found |= exif_texts(opened.getexif())
+    if opened.format in _LOSSLESS:
+        for _, text in stealth_texts(opened):
+            found["stealth"] = text
     return found
-
-
-def _user_comment(value: bytes) -> str:
-    """EXIF UserComment in whichever UTF-16 byte order gives more ASCII: tools write both."""
-    body = value[8:]
-    if value.startswith(b"UNICODE\0"):
-        readings = [body.decode(order, "replace") for order in ("utf-16-be", "utf-16-le")]
-        return max(readings, key=lambda text: sum(character < "\x80" for character in text))
-    if value.startswith((b"ASCII\0\0\0", b"\0" * 8)):
-        value = body
-    return value.decode("utf-8", "replace").strip("\0")

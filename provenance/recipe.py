@@ -107,7 +107,8 @@ def _number(name: str, value: Any) -> int | float:
     number: int | float | None = None
     with suppress(TypeError, ValueError, OverflowError):
         number = kind(value)
-    if number is None or isinstance(value, bool) or (kind is int and float(value) != number):
+    cut = isinstance(value, float) and number != value
+    if number is None or isinstance(value, bool) or (kind is int and cut):
         wanted = "a whole number" if kind is int else "a number"
         raise UsageError(f"{name} must be {wanted}, got {value!r}")
     return number

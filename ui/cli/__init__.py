@@ -20,6 +20,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (painting.batch, "batch jobs.csv --out pictures --json outcomes.jsonl"),
     (checking.audit, "audit entries/ --report audit.html --json audit.jsonl"),
     (checking.check, "check picture.png"),
+    (checking.inspect, "inspect picture.png --json says.jsonl"),
     (painting.models, "models"),
     (painting.serve, "serve --port 7860"),
     (painting.demo, "demo --out firsthand-demo"),

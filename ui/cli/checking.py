@@ -1,4 +1,4 @@
-"""The commands that check what is there already: audit, check."""
+"""The commands that look at what is there already: audit, check, inspect."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from ui.cli.options import (
+    CLEAR,
+    UNREADABLE,
     Home,
     Json,
     LibraryDir,
@@ -105,3 +107,43 @@ def check(
                 report.output().print(report.details(row))
     write_json(rows, json_to)
     raise typer.Exit(exit_code(rows))
+
+
+def inspect(
+    images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    json_to: Json = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Certificates (PEM) by which Content Credentials are trusted."),
+    ] = None,
+) -> None:
+    """Say what each file says about itself: tool, recipe, claims, and how strong each claim is.
+
+    What is claimed, anyone can have written; what is signed was verified; what is measured was
+    seen in the file. Nothing that a file names is opened or fetched.
+    """
+    from provenance.inspect import inspect as read
+    from ui import report
+    from ui.inspection import page
+
+    anchors = _text_of(trust) if trust else ""
+    rows = []
+    unreadable = False
+    for path in image_files_of(images):
+        row = read(path, anchors)
+        if json_to is not None:
+            rows.append(row)
+        unreadable = unreadable or row["error"] is not None
+        if json_to != "-":
+            report.output().print(page(row))
+    write_json(rows, json_to)
+    raise typer.Exit(UNREADABLE if unreadable else CLEAR)
+
+
+def _text_of(file: Path) -> str:
+    from provenance.errors import UsageError
+
+    try:
+        return file.read_text("ascii")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--trust {file}: {error}") from None

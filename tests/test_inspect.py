@@ -1,0 +1,299 @@
+"""`firsthand inspect`: real files as their manifest says, damaged and hostile ones without harm."""
+
+import io
+import json
+import random
+import socket
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from provenance.inspect import inspect
+from provenance.label.png import labelled_png
+from provenance.read.compare import disagreements
+from provenance.read.found import Found
+from provenance.recipe import Recipe
+from provenance.verdict import Decision, Verdict
+from tests.carriers import chunk, hidden, png, text_chunk, wide_comment, with_exif, xmp
+from ui.cli import build
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+INFO = "a fox\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 512x768"
+KEYS = {"path", "error", "made_by", "recipe", "claims", "credentials", "parents", "marks", "ledger"}
+
+
+# The real files
+
+_NAMES = {"seed": "seed", "steps": "steps", "sampler": "sampler", "sampler_name": "sampler",
+          "cfg": "guidance", "scale": "guidance", "cfg_scale": "guidance", "cfgscale": "guidance",
+          "guidance_scale": "guidance", "scheduler": "scheduler", "width": "width",
+          "height": "height", "model_hash": "model_hash", "base_model_hash": "model_hash",
+          "ckpt_name": "model", "base_model": "model", "prompt": "prompt"}  # fmt: skip
+
+
+def manifest() -> list[dict[str, Any]]:
+    file = SHARED / "metadata" / "manifest.json"
+    return json.loads(file.read_text()) if file.is_file() else []
+
+
+@pytest.mark.skipif(not manifest(), reason="real files are not at hand")
+def test_real_files_give_what_their_manifest_says() -> None:
+    for entry in manifest():
+        row = inspect(SHARED / "metadata" / entry["file"])
+        expected = entry["expected"]
+        if not expected:
+            assert row["recipe"] is None
+            continue
+        for key, value in expected.items():
+            _compare(entry["file"], key, value, row)
+
+
+def _compare(file: str, key: str, value: Any, row: dict[str, Any]) -> None:
+    recipe, settings = row["recipe"], row["found"][0]["settings"]
+    if key == "scheduler" and "invokeai" in file:
+        assert recipe["sampler"] == value  # InvokeAI's word for sampler
+    elif key in _NAMES:
+        known = recipe[_NAMES[key]]
+        assert known == (type(known)(value)), (file, key)
+    elif key in ("size", "resolution"):
+        size = value.strip("()").replace(", ", "x")
+        assert f"{recipe['width']}x{recipe['height']}" == size
+    elif key == "model":
+        assert recipe["model"] == (value["model_name"] if isinstance(value, dict) else value)
+    elif key == "prompt_start":
+        assert row["found"][0]["raw"].startswith(value) or recipe["prompt"].startswith(value)
+    elif key == "lora":
+        assert [recipe["loras"][0]["name"], recipe["loras"][0]["weight"]] == value
+    elif key == "civitai_resources":
+        assert settings["Civitai resources"] == value
+    elif key == "sui_models":
+        assert recipe["model_hash"] == value[0]["hash"]
+    elif key in ("version", "swarm_version"):
+        assert row["made_by"]["version"] == value.removeprefix("Fooocus ")
+    elif key in ("denoise", "strength", "noise", "generation_mode", "nodes"):
+        assert settings[key] == value
+    else:
+        assert key == "class_types"
+
+
+@pytest.mark.skipif(not manifest(), reason="real files are not at hand")
+def test_real_files_as_sd_parsers_reads_them() -> None:
+    """Seed and steps of every file that it reads; what it fails on is not asked."""
+    parsers = pytest.importorskip("sd_parsers").ParserManager()
+    for entry in manifest():
+        path = SHARED / "metadata" / entry["file"]
+        theirs = parsers.parse(path)
+        if theirs is None or not theirs.samplers:
+            continue
+        recipe = inspect(path)["recipe"]
+        sampler = theirs.samplers[0]
+        assert str(recipe["seed"]) == str(sampler.parameters["seed"])
+        assert recipe["prompt"] in str(sampler.prompts[0].value)
+
+
+# What is told
+
+
+def write(tmp_path: Path, data: bytes, name: str = "a.png") -> Path:
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def test_a_plain_picture_says_nothing(tmp_path: Path) -> None:
+    row = inspect(write(tmp_path, png()))
+    assert row.keys() >= KEYS
+    assert (row["made_by"], row["recipe"], row["claims"], row["found"]) == (None, None, [], [])
+    assert row["credentials"]["outcome"] == "none"
+
+
+def test_what_firsthand_saved_is_told(tmp_path: Path) -> None:
+    recipe = Recipe(
+        "a fox", "fog", "starter", "0123456789", 2**53 + 1, 20, 4.0, "Euler", None, 64, 64
+    )
+    verdict = Verdict(Decision.CLEAR, ("nothing close",), (), "default-3", "v1", 5)
+    row = inspect(write(tmp_path, labelled_png(Image.new("RGB", (64, 64)), recipe, verdict)))
+    assert row["made_by"]["tool"] == "Firsthand"
+    assert row["recipe"] == recipe.to_json()
+    assert row["disagreements"] == []
+    assert {"what": "verdict", "value": "clear", "source": "PNG iTXt firsthand",
+            "strength": "claimed"} in row["claims"]  # fmt: skip
+
+
+def test_two_texts_that_differ_are_both_told(tmp_path: Path) -> None:
+    other = text_chunk("parameters", INFO.replace("Seed: 5", "Seed: 6"))
+    row = inspect(write(tmp_path, png({"parameters": INFO}, extra=other)))
+    (seed,) = row["disagreements"]
+    assert seed["what"] == "seed"
+    assert [each["value"] for each in seed["values"]] == [5, 6]
+
+
+def test_the_same_in_other_words_is_no_difference() -> None:
+    one = Recipe("a  fox", "", "dir/m.safetensors", "0xABCDEF012345", 1, sampler="dpmpp_2m_sde_gpu")
+    other = Recipe("a fox", "", "M", "abcdef0123", 1, sampler="DPM++ 2M SDE Karras")
+    assert disagreements([Found("x", "", "", one), Found("y", "", "", other)]) == []
+    euler = [Found("x", "", "", Recipe("f", sampler=name)) for name in ("euler_ancestral", "Euler")]
+    assert [each["what"] for each in disagreements(euler)] == ["sampler"]
+
+
+def test_a_remote_manifest_is_told_and_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    packet = xmp('xmlns:t="http://purl.org/dc/terms/" t:provenance="http://127.0.0.1:9/m.c2pa"')
+    row = inspect(write(tmp_path, png({"XML:com.adobe.xmp": packet})))
+    assert row["credentials"]["outcome"] == "remote-only"
+
+
+def test_credentials_that_are_damaged_are_unreadable(tmp_path: Path) -> None:
+    row = inspect(write(tmp_path, png(extra=chunk(b"caBX", b"\0\0\0\x10jumb"))))
+    assert row["credentials"]["outcome"] == "unreadable"
+
+
+# The command
+
+
+def run(*args: str) -> Any:
+    return CliRunner().invoke(build(), ["inspect", *args])
+
+
+def test_the_page_and_the_exit_codes(tmp_path: Path) -> None:
+    good = write(tmp_path, png({"parameters": INFO + "\nTemplate: \x1b[31m{red}"}))
+    bad = write(tmp_path, b"no picture", "b.png")
+    ran = run(str(good))
+    assert ran.exit_code == 0
+    assert "made by" in ran.output
+    assert "claimed" in ran.output
+    assert "\x1b[31m" not in ran.output
+    assert run(str(good), str(bad)).exit_code == 3
+    assert "--json" in run("--help").output
+
+
+def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
+    texts = {"Software": "\x1b]0;owned\x07tool\x9b2J", "Author": "a\rb\x08"}
+    output = run(str(write(tmp_path, png(texts, kind="iTXt")))).output
+    assert "tool" in output
+    assert not set("\x1b\x07\x9b\r\x08") & set(output)
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    good = write(tmp_path, png({"parameters": INFO}))
+    out = tmp_path / "says.jsonl"
+    assert run(str(good), "--json", str(out)).exit_code == 0
+    assert json.loads(out.read_text())["recipe"]["seed"] == 5
+    ran = run(str(good), "--json", "-")
+    (line,) = ran.stdout.splitlines()
+    assert json.loads(line).keys() >= KEYS
+
+
+# Hostile files
+
+
+def seeds() -> list[bytes]:
+    """One file of each kind, to be damaged."""
+    graph = json.dumps({"1": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 2}}})
+    out = io.BytesIO()
+    Image.new("P", (9, 9)).save(out, "GIF", comment=INFO.encode())
+    buried = io.BytesIO()
+    hidden(INFO).save(buried, "PNG")
+    swarm = json.dumps({"sui_image_params": {"prompt": "a fox", "seed": 1}})
+    return [
+        png({"parameters": INFO}), png({"parameters": INFO}, kind="zTXt", late=True),
+        png({"prompt": graph, "XML:com.adobe.xmp": xmp('dc:source="x"')}, kind="iTXt"),
+        with_exif("JPEG", comment=wide_comment(INFO)), with_exif("WEBP", comment=swarm),
+        with_exif("JPEG", t010e=graph, t0131="NovelAI"), out.getvalue(), buried.getvalue(),
+        png({"Software": "NovelAI", "Comment": '{"seed": 1, "uc": "", "signed_hash": "QUJD"}'}),
+        png({"invokeai_metadata": '{"seed": 1}', "Dream": '"a [b]" -s 1 -S 2'}),
+    ]  # fmt: skip
+
+
+def hostile() -> Iterator[bytes]:
+    """Files made to break readers, one by one."""
+    deep, wide = 100_000, 300_000
+    entities = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
+    bomb = f'<!DOCTYPE x [<!ENTITY a0 "ha">{entities}]><x>&a11;</x>'
+    outside = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><x>&a;</x>'
+    for packet in (bomb, outside, "<a>" * deep, "<" * wide, xmp("x" * wide)):
+        yield png({"XML:com.adobe.xmp": packet}, kind="iTXt")
+    texts = [
+        "[" * deep, '{"a":' * deep, '{"1":' + "[" * deep, '{"seed": NaN, "sui_image_params": {}}',
+        '{"sui_image_params": {"prompt": [1], "seed": {"a": 1}, "steps": "NaN", "loras": 5}}',
+        '{"1": {"class_type": "KSampler", "inputs": {"seed": 1e999, "steps": [["1", 0], 0]}}}',
+        '{"1": {"class_type": 5, "inputs": []}, "2": {"class_type": "", "inputs": {"a": [[]]}}}',
+        '{"positive_prompt": "\\ud800", "seed": ' + "9" * 4000 + "}", '{"image": {"prompt": 5}}',
+        '{"base_model": 1, "prompt": 2, "seed": [], "loras": [[], [[], {}], "x"]}',
+        '{"nodes": [5, {"id": [], "inputs": 3}], "links": [5, [1], [[], 2, 3]]}',
+        f"a\nSteps: 1, {'a:' * wide}", f"Steps: 1, {'x' * wide}", INFO + ", Seed: " + "9" * 5000,
+        "Steps: 20, Sampler: Euler, Civitai metadata: {\"remixOfId\": " + "9" * 30 + "}",
+        '"' + "[" * wide + '" -s 1', "--a " * deep, "Job ID: " * deep, "<lora:" * deep,
+        '{"a":[' + "[]," * 1_000_000 + "0]}", "\ud800".encode("utf-8", "replace").decode(),
+        '{"c": "x", "uc": [], "lora": [1, {"weight": "x"}], "size": 5}',
+        '{"firsthand": 1, "decision": [], "recipe": {"prompt": 3}}',
+    ]  # fmt: skip
+    for key in ("parameters", "prompt", "invokeai_metadata", "Dream", "Comment", "Description",
+                "workflow", "sd-metadata", "firsthand", "AIGC", "postprocessing"):  # fmt: skip
+        for text in texts:
+            yield png({key: text, "Software": "NovelAI"}, kind="zTXt", late=True)
+    plain = png({"parameters": INFO})
+    for length in (2**31 - 1, 2**32 - 1, 2**31):
+        yield plain[:33] + struct.pack(">I", length) + plain[37:]
+    many = b"".join(text_chunk("parameters", INFO.replace("5", str(n))) for n in range(5_000))
+    yield png(late=True, extra=many)
+    yield png(
+        late=True, extra=chunk(b"iTXt", b"k\0\1\0\0\0" + zlib.compress(b"\0" * 50_000_000)) * 8
+    )
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    """Some bits flipped, a piece cut out, moved or repeated, a number made huge."""
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        at = rng.randrange(len(out))
+        match rng.randrange(5):
+            case 0:
+                out[at] ^= 1 << rng.randrange(8)
+            case 1:
+                del out[at : at + rng.choice((1, 4, 40, len(out)))]
+            case 2:
+                out[at : at + 4] = rng.choice((b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"))
+            case 3:
+                out[at:at] = out[at // 2 : at // 2 + rng.randrange(200)]
+            case _:
+                out[at : at + 8] = rng.randbytes(8)
+        out = out or bytearray(b"\0")
+    return bytes(out)
+
+
+def survives(path: Path, data: bytes) -> float:
+    """Inspects the bytes; the processor's seconds that it took."""
+    path.write_bytes(data)
+    began = time.process_time()
+    row = inspect(path)
+    took = time.process_time() - began
+    json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    assert row["path"] == str(path)
+    return took
+
+
+def test_hostile_files_do_no_harm(tmp_path: Path) -> None:
+    for number, data in enumerate(hostile()):
+        assert survives(tmp_path / "x", data) < 2, number
+
+
+@pytest.mark.parametrize("seed", [6])
+def test_mutated_files_do_no_harm(tmp_path: Path, seed: int) -> None:
+    rng, kinds = random.Random(seed), seeds()
+    for number in range(300):
+        took = survives(tmp_path / "x", mutated(rng, kinds[number % len(kinds)]))
+        assert took < 2, number

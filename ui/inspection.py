@@ -1,0 +1,90 @@
+"""What a file says about itself → one readable page for the terminal.
+
+Everything shown was written by others: no control character of theirs reaches the terminal.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+
+from ui.evidence import Row
+
+_STRENGTH = {"claimed": "yellow", "signed": "green", "measured": "cyan"}
+_LONG = 600  # characters of one value that are shown
+_SHOWN = 40  # claims
+_FIELDS = ("prompt", "negative", "model", "model_hash", "seed", "steps", "guidance", "sampler",
+           "scheduler")  # fmt: skip
+_CREDENTIALS = {
+    "none": "none in this file, which says nothing about how it was made",
+    "trusted": "intact, signed by",
+    "unknown-signer": "intact since it was signed; by whom is not known",
+    "expired-signer": "intact, but the signer's certificate has expired: by whom is not known",
+    "broken": "BROKEN: the file is not what was signed",
+    "unreadable": "damaged: they cannot be read",
+    "remote-only": "not in the file; it points to a server, which was not asked",
+}
+
+
+def page(row: Row) -> Text:
+    """All of one inspection."""
+    text = Text()
+    text.append(_clean(row["path"]), "bold").append(f"  {_file(row)}\n")
+    if row["error"]:
+        text.append(f"  could not be read: {_clean(row['error'])}\n", "magenta")
+    for name, value, style in _lines(row):
+        text.append(f"  {name:12} ", "dim").append(f"{value}\n", style)
+    if not (row["claims"] or row["recipe"]):
+        text.append("  says nothing about itself, which proves nothing\n", "dim")
+    return text
+
+
+def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
+    """(name, value, style) of each line of the page."""
+    if made := row["made_by"]:
+        yield "made by", f"{_clean(made['tool'])} {_clean(made['version'] or '')}".strip(), ""
+    if recipe := row["recipe"]:
+        yield from ((name, value, "") for name, value in _recipe(recipe))
+    for claim in row["claims"][:_SHOWN]:
+        said = f"{claim['what']}: {_clean(claim['value'])} ({_clean(claim['source'])})"
+        yield claim["strength"], said, _STRENGTH[claim["strength"]]
+    if len(row["claims"]) > _SHOWN:
+        yield "", f"... and {len(row['claims']) - _SHOWN:,} more: --json has them", "dim"
+    for each in row["disagreements"]:
+        values = " | ".join(f"{_clean(v['value'])} ({_clean(v['source'])})" for v in each["values"])
+        yield "disagree", f"{each['what']}: {values}", "red"
+    for parent in row["parents"][:_SHOWN]:
+        yield "made from", f"{_clean(parent['uri'])} ({_clean(parent['why'])})", ""
+    for place in row["unread"]:
+        yield "not read", f"{_clean(place)}: too large", "magenta"
+    if held := row["credentials"]:
+        style = {"trusted": "green", "broken": "red"}.get(held["outcome"], "dim")
+        signer = _clean(held["signer"] or "")
+        yield "credentials", f"{_CREDENTIALS[held['outcome']]} {signer}".strip(), style
+
+
+def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name in _FIELDS:
+        if recipe[name] not in (None, ""):
+            yield name.replace("_", " "), _clean(recipe[name])
+    if recipe["width"] and recipe["height"]:
+        yield "size", f"{recipe['width']} x {recipe['height']}"
+    for lora in recipe["loras"]:
+        digest = f" [{_clean(lora['hash'])}]" if lora["hash"] else ""
+        yield "LoRA", f"{_clean(lora['name'])} x {lora['weight']:g}{digest}"
+
+
+def _file(row: Row) -> str:
+    held = row["file"]
+    if not held:
+        return ""
+    size = f"{held['width']} x {held['height']}, " if held["width"] else ""
+    return f"{held['format'] or 'no picture'}, {size}{held['bytes']:,} bytes"
+
+
+def _clean(value: Any) -> str:
+    """The value in at most _LONG characters, each of which a terminal prints."""
+    text = str(value)
+    cut = f" ... ({len(text):,} characters)" if len(text) > _LONG else ""
+    shown = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text[:_LONG])
+    return shown.replace("\n", "\n" + " " * 15) + cut
