@@ -117,8 +117,8 @@ if moment == "second commit":
 elif moment == "before rename":
     Path.replace = die
 elif moment == "after rename":
-    import index.library
-    index.library._sync_folder = die
+    import index.stores
+    index.stores._sync_folder = die
 elif moment == "in transaction":
     from index.catalog import Catalog
     insert, calls = Catalog._insert, []
