@@ -7,11 +7,9 @@ from typing import Any
 
 from gen.models import ModelSpec
 from gen.shelf import Shelf
-from gen.weights import SAFE
+from gen.weights import LOAD_ERRORS, SAFE
 from provenance.errors import MissingError, UsageError
 from provenance.recipe import Lora, Part
-
-_BAD = (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ def put_vae(pipeline: Any, name: str, shelf: Shelf) -> Part:
             made = type(own).from_pretrained(path, torch_dtype=own.dtype, use_safetensors=True)
         else:
             made = _vae_file(path, own)
-    except _BAD as error:
+    except LOAD_ERRORS as error:
         raise _unfit(path, "VAE", pipeline, error) from error
     channels = made.config.latent_channels, own.config.latent_channels
     if channels[0] != channels[1]:
@@ -61,7 +59,7 @@ def put_embedding(pipeline: Any, name: str, shelf: Shelf) -> Part:
             pipeline.load_textual_inversion(
                 weights, token=path.stem, text_encoder=encoder, tokenizer=tokenizer
             )
-    except _BAD as error:
+    except LOAD_ERRORS as error:
         raise _unfit(path, "textual inversion", pipeline, error) from error
     return Part(path.stem, shelf.hash(path).autov2)
 
@@ -131,7 +129,7 @@ class Loras:
 
         try:
             _quietly(put)
-        except _BAD as error:
+        except LOAD_ERRORS as error:
             self._pipeline.unload_lora_weights()
             raise _unfit(path, "LoRA", self._pipeline, error) from error
         put_on = self._pipeline.get_list_adapters()

@@ -6,7 +6,7 @@ from typing import Any
 
 from gen.models import ModelSpec
 from gen.single import configured, load_single
-from gen.weights import SAFE, require_loadable
+from gen.weights import LOAD_ERRORS, SAFE, require_loadable
 from provenance.errors import UsageError
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -29,6 +29,9 @@ def load_pipeline(spec: ModelSpec) -> Any:
             pipeline = load_single(spec, folder, dtype)
     else:
         pipeline = _from_folder(spec, dtype)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()  # diffusers leaves T5 from a single file in training, with dropout
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to("cuda" if cuda else "cpu")
 
@@ -48,7 +51,7 @@ def _from_folder(spec: ModelSpec, dtype: Any) -> Any:
             local_files_only=True,
             safety_checker=None,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except LOAD_ERRORS as error:
         told = " ".join(str(error).split())[:300]
         raise UsageError(f"{spec.folder} does not load as a diffusers model: {told}") from error
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from gen.hub import config_folder
 from gen.models import ModelSpec
-from gen.weights import SAFE, read_header
+from gen.weights import LOAD_ERRORS, SAFE, read_header
 from provenance.errors import MissingError, UsageError
 
 LAYOUTS = Path(__file__).parent / "layouts"
@@ -71,9 +71,10 @@ def configured(spec: ModelSpec) -> Iterator[Path]:
 def load_single(spec: ModelSpec, folder: Path, dtype: Any) -> Any:
     """The pipeline, with `folder` as its configuration."""
     import diffusers
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
 
     listing = json.loads((folder / "model_index.json").read_text("utf-8"))
-    kind = getattr(diffusers, str(listing["_class_name"]), None)
+    kind: Any = getattr(diffusers, str(listing["_class_name"]), None)
     if not hasattr(kind, "from_single_file"):
         raise UsageError(f"{listing['_class_name']} is not loaded from single files by diffusers")
     given = _components(spec, listing, folder, dtype)
@@ -81,7 +82,7 @@ def load_single(spec: ModelSpec, folder: Path, dtype: Any) -> Any:
         return kind.from_single_file(
             str(spec.file), config=str(folder), local_files_only=True, torch_dtype=dtype, **given
         )
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+    except (*LOAD_ERRORS, SingleFileComponentError) as error:
         told = str(error).strip().split("\n")[0][:300]
         raise UsageError(
             f"{spec.file} does not load as {listing['_class_name']}: {told}; "

@@ -11,11 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from provenance.errors import MissingError, UsageError
 from provenance.files import write_whole
 
 SAFE = ".safetensors"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+LOAD_ERRORS = (
+    OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError, IndexError,
+    SafetensorError,
+)  # fmt: skip
+"""What the libraries raise for weights that do not fit or are damaged."""
 MAX_HEADER = 100_000_000  # bytes; what safetensors itself reads
 
 

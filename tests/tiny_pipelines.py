@@ -8,20 +8,20 @@ FAMILIES = ("sd15", "sdxl", "sd3", "flux", "pixart")
 _CLIP_WORDS = 49408  # the vocabulary of CLIP, whose tokenizer is bundled
 
 
-def clip_text(kind: str, *, seed: int, projection: int = 32) -> Any:
+def clip_text(kind: str, *, seed: int, width: int = 32) -> Any:
     import torch
     import transformers as t
 
     torch.manual_seed(seed)
     config = t.CLIPTextConfig(
-        hidden_size=32, intermediate_size=37, num_hidden_layers=3, num_attention_heads=4,
-        vocab_size=_CLIP_WORDS, projection_dim=projection, max_position_embeddings=77,
+        hidden_size=width, intermediate_size=37, num_hidden_layers=3, num_attention_heads=4,
+        vocab_size=_CLIP_WORDS, projection_dim=width, max_position_embeddings=77,
         bos_token_id=0, eos_token_id=2,
     )  # fmt: skip
     return _rough(getattr(t, kind)(config))
 
 
-def t5() -> tuple[Any, Any]:
+def t5(width: int = 32) -> tuple[Any, Any]:
     import torch
     import transformers as t
 
@@ -30,7 +30,7 @@ def t5() -> tuple[Any, Any]:
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *letters]
     tokenizer = t.T5Tokenizer(vocab=vocab, extra_ids=0)
     config = t.T5Config(
-        d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4, vocab_size=len(tokenizer),
+        d_model=width, d_ff=64, d_kv=8, num_layers=2, num_heads=4, vocab_size=len(tokenizer),
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
     return _rough(t.T5EncoderModel(config)), tokenizer
@@ -58,9 +58,9 @@ def unet(*, xl: bool) -> Any:
     further: dict[str, Any] = {"cross_attention_dim": 32, "attention_head_dim": 4}
     if xl:
         further = {
-            "cross_attention_dim": 64, "attention_head_dim": (2, 4), "use_linear_projection": True,
+            "cross_attention_dim": 80, "attention_head_dim": (2, 4), "use_linear_projection": True,
             "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
-            "transformer_layers_per_block": (1, 2), "projection_class_embeddings_input_dim": 80,
+            "transformer_layers_per_block": (1, 2), "projection_class_embeddings_input_dim": 96,
         }  # fmt: skip
     made = d.UNet2DConditionModel(
         block_out_channels=(16, 32), layers_per_block=2, norm_num_groups=8, sample_size=32,
@@ -79,6 +79,45 @@ def write(family: str, place: Path) -> Path:
     """A diffusers folder."""
     pipeline(family).save_pretrained(place)
     return place
+
+
+def lora(file: Path, family: str, *, kohya: bool = False, seed: int = 0, rank: int = 4) -> Path:
+    """A LoRA on the queries of the denoiser's attention, by the names of PEFT or of kohya."""
+    import torch
+    from safetensors.torch import save_file
+
+    made = pipeline(family)
+    part = "unet" if "unet" in made.components else "transformer"
+    torch.manual_seed(seed)
+    weights = {}
+    for name, module in getattr(made, part).named_modules():
+        if not name.endswith(("to_q", "to_v")):
+            continue
+        down, up = torch.randn(rank, module.in_features), torch.randn(module.out_features, rank)
+        if kohya:
+            stem = f"lora_unet_{name.replace('.', '_')}"
+            weights |= {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
+            weights[f"{stem}.alpha"] = torch.tensor(float(rank))
+        else:
+            weights |= {f"{part}.{name}.lora_A.weight": down, f"{part}.{name}.lora_B.weight": up}
+    save_file(weights, file)
+    return file
+
+
+def kohya_flux(file: Path) -> Path:
+    """A LoRA for the tiny FLUX by kohya's names, which are those of the original checkpoint."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    weights = {}
+    for block in range(2):
+        stem = f"lora_unet_double_blocks_{block}_img_attn_qkv"
+        weights[f"{stem}.lora_down.weight"] = torch.randn(4, 32)
+        weights[f"{stem}.lora_up.weight"] = torch.randn(96, 4)
+        weights[f"{stem}.alpha"] = torch.tensor(4.0)
+    save_file(weights, file)
+    return file
 
 
 def _sd15() -> Any:
@@ -103,7 +142,7 @@ def _sdxl() -> Any:
 
     return d.StableDiffusionXLPipeline(
         vae(4), clip_text("CLIPTextModel", seed=3),
-        clip_text("CLIPTextModelWithProjection", seed=4), clip_tokenizer(), clip_tokenizer("!"),
+        clip_text("CLIPTextModelWithProjection", seed=4, width=48), clip_tokenizer(), clip_tokenizer("!"),
         unet(xl=True),
         d.EulerDiscreteScheduler(
             beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
@@ -119,17 +158,19 @@ def _sd3() -> Any:
 
     from gen.single import clip_tokenizer
 
-    encoder, words = t5()
+    encoder, words = t5(80)
+    first = clip_text("CLIPTextModelWithProjection", seed=3)
+    torch.nn.init.eye_(first.text_projection.weight)  # single files have none
     torch.manual_seed(1)
     transformer = d.SD3Transformer2DModel(
         sample_size=32, patch_size=1, in_channels=4, num_layers=2, attention_head_dim=8,
-        num_attention_heads=4, joint_attention_dim=32, caption_projection_dim=32,
-        pooled_projection_dim=64, out_channels=4, pos_embed_max_size=96,
+        num_attention_heads=4, joint_attention_dim=80, caption_projection_dim=32,
+        pooled_projection_dim=80, out_channels=4, pos_embed_max_size=96,
     )  # fmt: skip
     return d.StableDiffusion3Pipeline(
         _rough(transformer), d.FlowMatchEulerDiscreteScheduler(shift=3.0), vae(4, quant=False),
-        clip_text("CLIPTextModelWithProjection", seed=3), clip_tokenizer(),
-        clip_text("CLIPTextModelWithProjection", seed=4), clip_tokenizer("!"), encoder, words,
+        first, clip_tokenizer(),
+        clip_text("CLIPTextModelWithProjection", seed=4, width=48), clip_tokenizer("!"), encoder, words,
     )  # fmt: skip
 
 
