@@ -23,6 +23,8 @@ class Addons:
 
 def put_vae(pipeline: Any, name: str, shelf: Shelf) -> Part:
     """Replaces the decoder; a file is read with the configuration of the model's own."""
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
+
     path = shelf.find("vae", name)
     own = pipeline.vae
     try:
@@ -30,7 +32,7 @@ def put_vae(pipeline: Any, name: str, shelf: Shelf) -> Part:
             made = type(own).from_pretrained(path, torch_dtype=own.dtype, use_safetensors=True)
         else:
             made = _vae_file(path, own)
-    except LOAD_ERRORS as error:
+    except (*LOAD_ERRORS, SingleFileComponentError) as error:
         raise _unfit(path, "VAE", pipeline, error) from error
     channels = made.config.latent_channels, own.config.latent_channels
     if channels[0] != channels[1]:
@@ -149,7 +151,7 @@ def _quietly(act: Callable[[], None]) -> None:
 def _unfit(path: Path, what: str, pipeline: Any, error: Exception) -> UsageError:
     if isinstance(error, MissingError | UsageError):
         return UsageError(str(error))
-    told = " ".join(str(error).split())[:300]
+    told = " ".join(str(error).split())[:200]
     return UsageError(
         f"{path} does not fit {type(pipeline).__name__} as a {what}: {told}; "
         "take one that was made for this family"

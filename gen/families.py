@@ -39,6 +39,7 @@ _SMALL = {
     "tall": (512, 896),
     "wide": (896, 512),
 }
+PRESETS = tuple(_SMALL)
 STARTER = Family("starter", (), 20, 4.0, 512, _SMALL)
 FAMILIES = (
     Family("SD", ("StableDiffusionPipeline",), 25, 7.5, 512, _SMALL),

@@ -20,7 +20,7 @@ def load_pipeline(spec: ModelSpec) -> Any:
 
     for library in (logging, transformers_logging):
         library.disable_progress_bar()
-        library.set_verbosity_error()
+        library.set_verbosity(library.CRITICAL)  # what goes wrong is raised
     cuda = torch.cuda.is_available()
     dtype = torch.float16 if cuda else torch.float32
     if spec.file:

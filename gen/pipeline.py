@@ -5,6 +5,7 @@ Knows nothing of checks. What it paints is shown by nobody but the Studio.
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from PIL import Image
@@ -47,9 +48,9 @@ class DiffusersPainter:
 
     def __init__(self, spec: ModelSpec, addons: Addons | None = None) -> None:
         addons = addons or Addons()
-        self.spec = spec
         self.pipeline = load_pipeline(spec)
         kind = type(self.pipeline).__name__
+        self.spec = spec = replace(spec, pipeline=kind)  # a single file does not say it
         self._family = families.STARTER if spec.name == STARTER else families.family(kind)
         self._vae = put_vae(self.pipeline, addons.vae, addons.shelf) if addons.vae else None
         self._embeddings = tuple(

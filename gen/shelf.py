@@ -63,8 +63,8 @@ class Shelf:
                 if path.is_dir() or path.suffix.lower() in (SAFE, *PICKLES):
                     yield self.item(kind, path)
 
-    def item(self, kind: str, path: Path) -> Item:
-        name = path.name if path.is_dir() else path.stem
+    def item(self, kind: str, path: Path, name: str = "") -> Item:
+        name = name or (path.name if path.is_dir() else path.stem)
         files = sorted(path.rglob(f"*{SAFE}")) if path.is_dir() else [path]
         size = sum(file.stat().st_size for file in files)
         try:

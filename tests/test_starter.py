@@ -11,7 +11,7 @@ from gen.models import resolve
 from gen.pipeline import Painter, load
 from gen.starter import scenes
 from provenance.errors import MissingError, UsageError
-from provenance.recipe import Lora, Recipe
+from provenance.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,10 +67,9 @@ def test_other_sizes_are_painted(starter: Painter) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "Magic"}, "known are DPM"),
+        ({"sampler": "Magic"}, "known are Euler, DPM"),
         ({"model": "sdxl"}, "asks for model sdxl, loaded is starter"),
         ({"model_hash": "ffffffffff"}, "loaded is starter"),
-        ({"loras": (Lora("ink"),)}, "LoRAs are not supported"),
         ({"width": 100}, "multiple of 8"),
     ],
 )

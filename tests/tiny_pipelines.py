@@ -142,7 +142,8 @@ def _sdxl() -> Any:
 
     return d.StableDiffusionXLPipeline(
         vae(4), clip_text("CLIPTextModel", seed=3),
-        clip_text("CLIPTextModelWithProjection", seed=4, width=48), clip_tokenizer(), clip_tokenizer("!"),
+        clip_text("CLIPTextModelWithProjection", seed=4, width=48),
+        clip_tokenizer(), clip_tokenizer("!"),
         unet(xl=True),
         d.EulerDiscreteScheduler(
             beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
@@ -170,7 +171,8 @@ def _sd3() -> Any:
     return d.StableDiffusion3Pipeline(
         _rough(transformer), d.FlowMatchEulerDiscreteScheduler(shift=3.0), vae(4, quant=False),
         first, clip_tokenizer(),
-        clip_text("CLIPTextModelWithProjection", seed=4, width=48), clip_tokenizer("!"), encoder, words,
+        clip_text("CLIPTextModelWithProjection", seed=4, width=48), clip_tokenizer("!"),
+        encoder, words,
     )  # fmt: skip
 
 

@@ -43,9 +43,7 @@ def write(family: str, file: Path) -> Path:
     """A checkpoint of the tiny pipeline of this family in its original layout."""
     from safetensors.torch import save_file
 
-    weights = {"sd15": _sd15, "sdxl": _sdxl, "sd3": _sd3}[family](
-        tiny_pipelines.pipeline(family)
-    )
+    weights = {"sd15": _sd15, "sdxl": _sdxl, "sd3": _sd3}[family](tiny_pipelines.pipeline(family))
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: each.contiguous() for name, each in weights.items()}, file)
     return file
