@@ -59,7 +59,7 @@ class DiffusersPainter:
         self._loras = Loras(self.pipeline, spec, addons.shelf)
         self._initials = Initials(self.pipeline)
         self._own_scheduler = self.pipeline.scheduler
-        self._step, self._side = _step_and_side(self.pipeline)
+        self._step, self._side = step_and_side(self.pipeline)
 
     def complete(self, recipe: Recipe) -> Recipe:
         self._require_this_model(recipe)
@@ -80,9 +80,9 @@ class DiffusersPainter:
             init=init,
             init_hash=init_hash,
             strength=DEFAULT_STRENGTH if init and recipe.strength is None else recipe.strength,
-        ).validated()
+        )
         self._require_fit(done)
-        return done
+        return done.validated()
 
     def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
         import torch
@@ -166,7 +166,7 @@ def _denoiser(pipeline: Any) -> Any:
     return pipeline.components.get("unet") or pipeline.transformer
 
 
-def _step_and_side(pipeline: Any) -> tuple[int, int]:
+def step_and_side(pipeline: Any) -> tuple[int, int]:
     """Sizes must be multiples of the first; the second is the native one. Both in pixels.
 
     Transformers take latents in patches of two, also where their configuration says one.

@@ -1,6 +1,6 @@
 """Weighted and long prompts for pipelines that read with CLIP alone (SD 1.5, SDXL).
 
-`(word:1.2)`, `(word)` and `[word]` as AUTOMATIC1111 reads them; what is longer than CLIP's 75
+`(word:1.2)`, `(word)` and `[word]` are read as AUTOMATIC1111 reads them; what is longer than CLIP's 75
 words is read in parts of 75, which are put one after the other.
 """
 
@@ -112,25 +112,35 @@ def _encode(pipeline: Any, parts: list[list[Piece]]) -> dict[str, Any]:
 def _encoded(
     tokenizer: Any, encoder: Any, ids: list[int], weights: list[float], count: int, *, deep: bool
 ) -> tuple[Any, Any]:
-    """(1, count * (room + 2), width) hidden states times the weights, their mean kept; pooled."""
+    """(1, count * (room + 2), width) hidden states, and the pooled ones of the first part.
+
+    A weight moves a token away from, or towards, what the empty prompt has in its place, as in
+    ComfyUI's comfy/sd1_clip.py: unlike keeping the mean, this divides by nothing.
+    """
     import torch
 
     room, made, pooled = _room(tokenizer), [], None
     for part in range(count):
-        here = ids[part * room : (part + 1) * room]
-        scale = weights[part * room : (part + 1) * room]
-        end = [tokenizer.eos_token_id] + [tokenizer.pad_token_id] * (room - len(here))
-        row = torch.tensor([[tokenizer.bos_token_id, *here, *end]], device=encoder.device)
-        out = encoder(row, output_hidden_states=True)
-        hidden = out.hidden_states[-2] if deep else out[0]
-        factors = torch.tensor([1.0, *scale, *[1.0] * len(end)]).to(hidden)
-        before = hidden.mean()
-        weighted = hidden * factors[None, :, None]
-        if (factors != 1).any():
-            weighted = weighted * (before / weighted.mean())
-        made.append(weighted)
-        pooled = out[0] if pooled is None else pooled
+        here = slice(part * room, (part + 1) * room)
+        hidden, first = _states(tokenizer, encoder, ids[here], deep=deep)
+        pooled = first if pooled is None else pooled
+        if any(weight != 1 for weight in weights[here]):
+            rest = [1.0] * (room + 1 - len(weights[here]))
+            factors = torch.tensor([1.0, *weights[here], *rest]).to(hidden)[None, :, None]
+            empty, _ = _states(tokenizer, encoder, [], deep=deep)
+            hidden = empty + (hidden - empty) * factors
+        made.append(hidden)
     return torch.cat(made, 1), pooled
+
+
+def _states(tokenizer: Any, encoder: Any, ids: list[int], *, deep: bool) -> tuple[Any, Any]:
+    """Begin, the tokens, end, padding → hidden states (the last but one if `deep`), pooled ones."""
+    import torch
+
+    end = [tokenizer.eos_token_id] + [tokenizer.pad_token_id] * (_room(tokenizer) - len(ids))
+    row = torch.tensor([[tokenizer.bos_token_id, *ids, *end]], device=encoder.device)
+    out = encoder(row, output_hidden_states=deep)
+    return (out.hidden_states[-2] if deep else out[0]), out[0]
 
 
 def _tokens(tokenizer: Any, pipeline: Any, parts: list[Piece]) -> tuple[list[int], list[float]]:

@@ -1,9 +1,10 @@
-"""Models of every family in their true formats, from the name to the pixels; LoRAs, VAEs, hashes."""
+"""Models of every family in their true formats, from name to pixels; LoRAs, VAEs, hashes."""
 
 import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 from gen import families, single
 from gen.addons import Addons
 from gen.models import resolve
-from gen.pipeline import Painter, load
+from gen.pipeline import Painter, load, step_and_side
 from gen.shelf import Shelf
 from gen.weights import HashStore, hash_file, read_header, require_loadable
 from provenance.errors import MissingError, UsageError
@@ -104,10 +105,23 @@ def test_flux_is_guided_without_a_negative_prompt(room: Room) -> None:
 def test_a_size_that_does_not_fit_says_what_does(room: Room, family: str) -> None:
     painter = room.painter(family)
     assert paint(painter, width=32, height=48).shape == (48, 32, 3)
-    if family not in ("sd15", "sdxl"):  # their UNets take any multiple of the decoder's scale
-        wide = 4 if family != "pixart" else 4
-        with pytest.raises(UsageError, match="width must be a multiple of"):
-            painter.complete(Recipe("x", seed=1, width=8 * 9 + wide, height=64))
+    with pytest.raises(UsageError, match=rf"width must be a multiple of [24] for {family}, got 65"):
+        painter.complete(Recipe("x", seed=1, width=65, height=64))
+
+
+def test_steps_of_real_models_are_theirs() -> None:
+    """FLUX packs latents by two though its configuration says a patch of one."""
+
+    def pipeline(part: str, **config: Any) -> Any:
+        denoiser = SimpleNamespace(config=config)
+        return SimpleNamespace(
+            vae_scale_factor=8, default_sample_size=128, components={part: denoiser},
+            **{part: denoiser},
+        )  # fmt: skip
+
+    assert step_and_side(pipeline("unet", sample_size=64)) == (8, 512)
+    assert step_and_side(pipeline("transformer", patch_size=1)) == (16, 1024)
+    assert step_and_side(pipeline("transformer", patch_size=2, sample_size=128)) == (16, 1024)
 
 
 def test_size_presets_follow_the_family_and_the_native_size() -> None:
@@ -244,8 +258,8 @@ def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         resolve(str(tmp_path / "none" / "of" / "these"))
     with pytest.raises(MissingError, match=r"nor in the hub's local cache.*hf download some/model"):
         resolve("some/model@v1")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "X"}')
     with pytest.raises(MissingError, match=r"no \.safetensors weights under"):
-        (tmp_path / "model_index.json").write_text('{"_class_name": "X"}')
         resolve(str(tmp_path))
     with pytest.raises(UsageError, match="--config is for a single file"):
         resolve("starter", config=tmp_path)
@@ -400,7 +414,7 @@ def test_an_embedding_is_a_word_of_the_prompt(room: Room, tmp_path: Path, family
     assert differ(paint(painter, "inky fox"), paint(room.painter(family), "inky fox")) > 20
     assert painter.complete(Recipe("x", seed=1)).embeddings[0].name == "inky"
     save_file({"emb_params": second[:, :20].copy()}, tmp_path / "narrow.safetensors")
-    with pytest.raises(UsageError, match="does not fit .* as a textual inversion"):
+    with pytest.raises(UsageError, match=r"does not fit .* as a textual inversion"):
         load(spec, Addons(embeddings=(str(tmp_path / "narrow.safetensors"),)))
 
 
