@@ -34,10 +34,14 @@ class Initials:
 
     def completed(self, recipe: Recipe) -> tuple[str | None, str | None]:
         """The init image's file name and the hash of its pixels."""
-        if recipe.init is None:
+        if recipe.init is None and recipe.init_hash is None:
             return None, None
         if recipe.init_hash in self._files:
             return recipe.init, recipe.init_hash
+        if recipe.init is None:
+            raise MissingError(
+                f"the recipe begins with the picture {recipe.init_hash}; give it with --init"
+            )
         path = Path(recipe.init).expanduser()
         if not path.is_file():
             raise MissingError(f"no such init image: {recipe.init}")

@@ -16,7 +16,7 @@ from gen.initial import Initials
 from gen.loading import load_pipeline
 from gen.models import STARTER, ModelSpec
 from provenance.errors import UsageError
-from provenance.recipe import Recipe
+from provenance.recipe import Part, Recipe
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -76,10 +76,10 @@ class DiffusersPainter:
             height=self._side if recipe.height is None else recipe.height,
             loras=self._loras.completed(recipe.loras),
             vae=self._vae,
-            embeddings=self._embeddings,
+            embeddings=self._used_embeddings(recipe),
             init=init,
             init_hash=init_hash,
-            strength=DEFAULT_STRENGTH if init and recipe.strength is None else recipe.strength,
+            strength=DEFAULT_STRENGTH if init_hash and recipe.strength is None else recipe.strength,
         )
         self._require_fit(done)
         return done.validated()
@@ -89,7 +89,7 @@ class DiffusersPainter:
 
         generator = torch.Generator("cpu").manual_seed(recipe.seed or 0)
         self._loras.put_on(recipe.loras)
-        pipeline = self._initials.make() if recipe.init else self.pipeline
+        pipeline = self._initials.make() if recipe.init_hash else self.pipeline
         pipeline.scheduler = samplers.make(
             self._own_scheduler, str(recipe.sampler), recipe.scheduler, generator
         )
@@ -115,6 +115,10 @@ class DiffusersPainter:
         if not self._family.negatives:
             return {"prompt": recipe.prompt}
         return {"prompt": recipe.prompt, "negative_prompt": recipe.negative}
+
+    def _used_embeddings(self, recipe: Recipe) -> tuple[Part, ...]:
+        words = f"{recipe.prompt}\n{recipe.negative}"
+        return tuple(each for each in self._embeddings if each.name in words)
 
     def _guidance(self) -> float:
         """A model that was distilled not to need any ignores it: recorded as 0."""

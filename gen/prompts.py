@@ -1,7 +1,7 @@
 """Weighted and long prompts for pipelines that read with CLIP alone (SD 1.5, SDXL).
 
-`(word:1.2)`, `(word)` and `[word]` are read as AUTOMATIC1111 reads them; what is longer than CLIP's 75
-words is read in parts of 75, which are put one after the other.
+`(word:1.2)`, `(word)` and `[word]` are read as AUTOMATIC1111 reads them; what is longer than CLIP's
+75 tokens is read in parts of 75, which are put one after the other.
 """
 
 import re

@@ -92,7 +92,9 @@ class Recipe:
         parts = {
             "vae": self.vae and (self.vae.hash or self.vae.name).lower(),
             "embeddings": sorted((each.hash or each.name).lower() for each in self.embeddings),
-            "init": [self.init_hash or self.init, self.strength] if self.init else None,
+            "init": [self.init_hash or self.init, self.strength]
+            if self.init or self.init_hash
+            else None,
         }
         return {name: value for name, value in parts.items() if value}
 
@@ -191,7 +193,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     for name, (value, low, high) in limits.items():
         if value is not None and not low <= value <= high:  # also refuses nan
             yield f"{name} must be from {low} to {high}, got {value}"
-    if recipe.strength is not None and not recipe.init:
+    if recipe.strength is not None and not (recipe.init or recipe.init_hash):
         yield "strength is for an init image; give one, or leave strength out"
     for name in ("width", "height"):
         if (limits[name][0] or 0) % 8:

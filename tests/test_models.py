@@ -412,7 +412,8 @@ def test_an_embedding_is_a_word_of_the_prompt(room: Room, tmp_path: Path, family
     painter = load(spec, Addons(embeddings=(str(tmp_path / "inky.safetensors"),)))
     assert differ(paint(painter), paint(room.painter(family))) == 0
     assert differ(paint(painter, "inky fox"), paint(room.painter(family), "inky fox")) > 20
-    assert painter.complete(Recipe("x", seed=1)).embeddings[0].name == "inky"
+    assert painter.complete(Recipe("an inky fox", seed=1)).embeddings[0].name == "inky"
+    assert painter.complete(Recipe("a fox", seed=1)).embeddings == ()
     save_file({"emb_params": second[:, :20].copy()}, tmp_path / "narrow.safetensors")
     with pytest.raises(UsageError, match=r"does not fit .* as a textual inversion"):
         load(spec, Addons(embeddings=(str(tmp_path / "narrow.safetensors"),)))
@@ -426,7 +427,12 @@ def test_painting_begins_with_a_picture(room: Room, tmp_path: Path, family: str)
     painter = room.painter(family)
     for name, colour in (("red.png", "red"), ("blue.png", "blue")):
         Image.new("RGB", (80, 64), colour).save(tmp_path / name)
-    changes = {"steps": 4, "width": 64, "height": 64, "init": str(tmp_path / "red.png")}
+    changes: dict[str, Any] = {
+        "steps": 4,
+        "width": 64,
+        "height": 64,
+        "init": str(tmp_path / "red.png"),
+    }
     red = paint(painter, **changes)
     assert red.shape == (64, 64, 3)
     assert differ(red, paint(painter, **changes)) == 0

@@ -111,7 +111,7 @@ def test_a_spacing_in_the_samplers_name_is_the_same_as_on_its_own() -> None:
     ("changes", "message"),
     [
         ({"strength": 1.5}, "strength must be from 0 to 1"),
-        ({"init": None}, "strength is for an init image"),
+        ({"init": None, "init_hash": None}, "strength is for an init image"),
     ],
 )
 def test_img2img_needs_a_picture_and_a_share(changes: dict[str, Any], message: str) -> None:

@@ -89,7 +89,7 @@ def lora(file: Path, family: str, *, kohya: bool = False, seed: int = 0, rank: i
     made = pipeline(family)
     part = "unet" if "unet" in made.components else "transformer"
     torch.manual_seed(seed)
-    weights = {}
+    weights: dict[str, Any] = {}
     for name, module in getattr(made, part).named_modules():
         if not name.endswith(("to_q", "to_v")):
             continue

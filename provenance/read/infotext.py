@@ -2,9 +2,10 @@
 
 import json
 import re
+from itertools import starmap
 
 from provenance.errors import UsageError
-from provenance.recipe import Lora, Recipe
+from provenance.recipe import Lora, Part, Recipe
 
 MAX_LENGTH = 200_000  # characters; longer texts are not recipes
 
@@ -37,8 +38,7 @@ def parse_infotext(text: str) -> Recipe | None:
 
 def _recipe(prompt: str, negative: str, pairs: dict[str, str]) -> Recipe:
     width, _, height = pairs.get("Size", "").partition("x")
-    hashes = dict(re.findall(r"([^:,]+): *([0-9a-fA-F]+)", pairs.get("Lora hashes", "")))
-    hashes = {name.strip(): value for name, value in hashes.items()}
+    hashes = _hashes(pairs.get("Lora hashes", ""))
     loras = [Lora(n, float(w), hashes.get(n)) for n, w in _LORA_TAG.findall(prompt) if _numeric(w)]
     recipe = Recipe.from_json(
         {
@@ -53,9 +53,18 @@ def _recipe(prompt: str, negative: str, pairs: dict[str, str]) -> Recipe:
             "scheduler": pairs.get("Schedule type"),
             "width": width or None,
             "height": height or None,
+            "init_hash": pairs.get("Init image hash"),
+            "strength": pairs.get("Denoising strength") if "Init image hash" in pairs else None,
         }
     )
-    return recipe.with_changes(loras=tuple(loras))
+    vae = Part(pairs["VAE"], pairs.get("VAE hash")) if "VAE" in pairs else None
+    embeddings = tuple(starmap(Part, _hashes(pairs.get("TI hashes", "")).items()))
+    return recipe.with_changes(loras=tuple(loras), vae=vae, embeddings=embeddings)
+
+
+def _hashes(text: str) -> dict[str, str]:
+    found = re.findall(r"([^:,]+): *([0-9a-fA-F]+)", text)
+    return {name.strip(): value for name, value in found}
 
 
 def _numeric(text: str) -> bool:
