@@ -43,6 +43,9 @@ def config_folder(name: str) -> Path:
 
 def _cached_or_fetched(name: str, get: Any) -> Path:
     """The libraries below raise many kinds of errors without a network; all mean: not here."""
+    from diffusers.utils import logging
+
+    logging.set_verbosity(logging.CRITICAL)  # what goes wrong is raised
     place, _, revision = name.partition("@")
     try:
         return Path(get(place, revision or None, True))

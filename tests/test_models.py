@@ -248,12 +248,45 @@ def test_the_bundled_tokenizer_is_clips() -> None:
     assert single.clip_tokenizer("!").pad_token_id == 0
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, and no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def cached(hub: Path, name: str, model: Path) -> None:
+    """As `hf download` leaves it."""
+    place = hub / f"models--{name.replace('/', '--')}"
+    shutil.copytree(model, place / "snapshots" / ("a" * 40))
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("a" * 40)
+
+
+def test_a_hub_id_is_loaded_from_the_cache(room: Room, hub: Path) -> None:
+    cached(hub, "some/model", room.model("pixart"))
+    for name in ("some/model", "some/model@main", f"some/model@{'a' * 40}"):
+        spec = resolve(name)
+        assert (spec.name, spec.hash) == (name, resolve(str(room.model("pixart"))).hash)
+    assert differ(paint(load(spec)), paint(room.painter("pixart"))) == 0
+    with pytest.raises(MissingError, match=r"'some/model@v2'.*nor in the hub's local cache"):
+        resolve("some/model@v2")
+
+
+def test_a_file_of_another_layout_is_configured_from_the_hub(room: Room, hub: Path) -> None:
+    with pytest.raises(MissingError, match=r"perhaps stable-diffusion-v1-5/.*--config FOLDER"):
+        load(resolve(str(room.file("sd15"))))
+    cached(hub, "stable-diffusion-v1-5/stable-diffusion-v1-5", room.model("sd15"))
+    painter = load(resolve(str(room.file("sd15"))))
+    assert differ(paint(painter), paint(room.painter("sd15"))) <= 1
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 
-def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+def test_models_that_are_not_there(tmp_path: Path, hub: Path) -> None:
+    assert not hub.exists()
     with pytest.raises(MissingError, match=r"give 'starter', a hub id .* or a single .safetensors"):
         resolve(str(tmp_path / "none" / "of" / "these"))
     with pytest.raises(MissingError, match=r"nor in the hub's local cache.*hf download some/model"):

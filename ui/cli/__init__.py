@@ -69,9 +69,6 @@ def build() -> typer.Typer:
         help="The library of known pictures.", no_args_is_help=True, rich_markup_mode=None
     )
     app.add_typer(index, name="index")
-    app.command(
-        epilog='Example: firsthand generate "a fox in the snow at night" -n 4 --out pictures'
-    )(painting.generate)
     for group, commands in ((app, _COMMANDS), (index, _INDEX_COMMANDS)):
         for command, example in commands:
             group.command(epilog=f"Example: firsthand {example}")(command)
