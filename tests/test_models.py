@@ -241,6 +241,21 @@ def test_the_table_configures_a_file_without_config_or_network(
     assert differ(paint(painter), paint(room.painter("sd15"))) <= 1
 
 
+def test_what_cannot_be_had_offline_is_named(tmp_path: Path) -> None:
+    """FLUX's files hold the transformer alone; T5's tokenizer does not come with Firsthand."""
+    file = tmp_path / "flux.safetensors"
+    shapes = {"img_in.weight": (3072, 64), "double_blocks.18.img_attn.qkv.weight": (1, 1)}
+    save_file({name: np.zeros(shape, np.float16) for name, shape in shapes.items()}, file)
+    lacking = "text_encoder, text_encoder_2, tokenizer_2, vae"
+    with pytest.raises(MissingError, match=f"does not hold its {lacking}; give a diffusers folder"):
+        load(resolve(str(file)))
+    shapes = {"joint_blocks.0.x_block.mlp.fc1.weight": (6144, 1536), "vae.a": (1,)}
+    shapes |= {f"text_encoders.{each}.a": (1,) for each in ("clip_l", "clip_g", "t5xxl")}
+    save_file({name: np.zeros(shape, np.float16) for name, shape in shapes.items()}, file)
+    with pytest.raises(MissingError, match="does not hold its tokenizer_3; give"):
+        load(resolve(str(file)))
+
+
 def test_the_bundled_tokenizer_is_clips() -> None:
     tokenizer = single.clip_tokenizer()
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]

@@ -106,7 +106,6 @@ def _sd3(pipeline: Any) -> Weights:
 
 def _unet(model: Any) -> Weights:
     each = model.config.layers_per_block + 1
-    last = len(model.config.block_out_channels) - 1
     made = {}
     for name, weight in model.state_dict().items():
         stem, _, end = name.rpartition(".")
@@ -120,23 +119,18 @@ def _unet(model: Any) -> Weights:
             place = f"middle_block.{number}"
         else:
             side, block, kind, at, rest = found.groups()
-            place = _place(side, int(block), kind, int(at), each, last)
+            attends = "CrossAttn" in model.config[f"{side}_block_types"][int(block)]
+            place = _place(side, int(block), kind, int(at), each, attends)
         if kind == "resnets":
             part, _, end = rest.partition(".")
             rest = f"{_RESNET[part]}.{end}"
-        if side_sampler(kind):
-            rest = rest.replace("conv", "op") if kind == "downsamplers" else rest
+        if kind == "downsamplers":
+            rest = rest.replace("conv", "op")
         made[f"model.diffusion_model.{place}.{rest}"] = weight
     return made
 
 
-def side_sampler(kind: str) -> bool:
-    return kind in ("downsamplers", "upsamplers")
-
-
-def _place(side: str, block: int, kind: str, at: int, each: int, last: int) -> str:
-    """The tiny UNet has attention at its innermost level only: down 1 and up 0."""
-    attends = block == (last if side == "down" else 0)
+def _place(side: str, block: int, kind: str, at: int, each: int, attends: bool) -> str:
     if side == "down":
         number = 1 + block * each + (each - 1 if kind == "downsamplers" else at)
         return f"input_blocks.{number}.{int(kind == 'attentions')}"

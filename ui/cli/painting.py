@@ -148,7 +148,7 @@ def batch(
 
 
 def models(json_to: Json = None, home: Home = None) -> None:
-    """List what can be used here: models, LoRAs, VAEs, embeddings, samplers."""
+    """List what can be used here: models, LoRAs, VAEs, embeddings."""
     from gen.models import STARTER, STARTER_FOLDER, WAYS
     from ui import report
     from ui.settings import load_settings
