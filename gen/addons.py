@@ -54,6 +54,8 @@ def _vae_file(path: Path, own: Any) -> Any:
 def put_embedding(pipeline: Any, name: str, shelf: Shelf) -> Part:
     """Makes the file's stem a word of the prompt."""
     path = shelf.find("embeddings", name)
+    if path.is_dir():
+        raise UsageError(f"a textual inversion is a file; {path} is a folder")
     if not hasattr(pipeline, "load_textual_inversion"):
         raise UsageError(f"{type(pipeline).__name__} takes no textual inversions")
     try:
@@ -115,6 +117,8 @@ class Loras:
     def _completed(self, lora: Lora) -> Lora:
         known = lora.hash in self._files
         path = self._files[lora.hash or ""] if known else self._shelf.find("loras", lora.name)
+        if path.is_dir():
+            raise UsageError(f"a LoRA is a file; {path} is a folder")
         made = self._shelf.hashes.of(path)
         mark = (made.autov3 or made.sha256)[:12]
         if lora.hash and mark != lora.hash.lower()[:12] and made.autov2 != lora.hash.lower()[:10]:

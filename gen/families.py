@@ -12,7 +12,7 @@ class Family:
     """`side` is the native size in pixels, for which the presets are given as (width, height).
 
     `guides_by` is the argument that the recipe's guidance goes to; `negatives` says whether a
-    negative prompt has an effect.
+    negative prompt has an effect, `tokens` how long a prompt its T5 reads at most.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Family:
     presets: dict[str, Size]
     guides_by: str = "guidance_scale"
     negatives: bool = True
+    tokens: int = 512
 
 
 _MEGAPIXEL = {
@@ -46,11 +47,12 @@ FAMILIES = (
     Family("SDXL", ("StableDiffusionXLPipeline", "KolorsPipeline"), 30, 5.0, 1024, _MEGAPIXEL),
     Family("SD3", ("StableDiffusion3Pipeline",), 28, 5.0, 1024, _MEGAPIXEL),
     Family("FLUX", ("FluxPipeline",), 28, 3.5, 1024, _MEGAPIXEL, negatives=False),
-    Family("PixArt", ("PixArtAlphaPipeline", "PixArtSigmaPipeline"), 20, 4.5, 1024, _MEGAPIXEL),
+    Family("PixArt", ("PixArtAlphaPipeline", "PixArtSigmaPipeline"), 20, 4.5, 1024, _MEGAPIXEL,
+           tokens=300),
     Family("Hunyuan", ("HunyuanDiTPipeline",), 30, 5.0, 1024, _MEGAPIXEL),
     Family("Qwen", ("QwenImagePipeline",), 40, 4.0, 1024, _MEGAPIXEL, "true_cfg_scale"),
     Family("Z-Image", ("ZImagePipeline",), 30, 5.0, 1024, _MEGAPIXEL),
-)
+)  # fmt: skip
 _OTHER = Family("other", (), 28, 5.0, 1024, _MEGAPIXEL)
 
 

@@ -50,6 +50,7 @@ class DiffusersPainter:
         addons = addons or Addons()
         self.pipeline = load_pipeline(spec)
         kind = type(self.pipeline).__name__
+        _require_text_to_image(self.pipeline)
         self.spec = spec = replace(spec, pipeline=kind)  # a single file does not say it
         self._family = families.STARTER if spec.name == STARTER else families.family(kind)
         self._vae = put_vae(self.pipeline, addons.vae, addons.shelf) if addons.vae else None
@@ -59,6 +60,7 @@ class DiffusersPainter:
         self._loras = Loras(self.pipeline, spec, addons.shelf)
         self._initials = Initials(self.pipeline)
         self._own_scheduler = self.pipeline.scheduler
+        self._steps, self._guidance = _usual(self.pipeline, self._family)
         self._step, self._side = step_and_side(self.pipeline)
 
     def complete(self, recipe: Recipe) -> Recipe:
@@ -68,8 +70,8 @@ class DiffusersPainter:
         done = recipe.with_changes(
             model=self.spec.name,
             model_hash=self.spec.hash[:10],
-            steps=self._family.steps if recipe.steps is None else recipe.steps,
-            guidance=self._guidance() if recipe.guidance is None else recipe.guidance,
+            steps=self._steps if recipe.steps is None else recipe.steps,
+            guidance=self._guidance if recipe.guidance is None else recipe.guidance,
             sampler=sampler,
             scheduler=spacing,
             width=self._side if recipe.width is None else recipe.width,
@@ -102,6 +104,7 @@ class DiffusersPainter:
             "generator": generator,
             "use_resolution_binning": False,  # the size that was asked for
             **self._words(recipe),
+            **prompts.reading(pipeline, self._family.tokens, recipe.prompt, recipe.negative),
             **self._initials.arguments(recipe),
             **_reporting(pipeline, takes, recipe, on_step),
         }
@@ -119,13 +122,6 @@ class DiffusersPainter:
     def _used_embeddings(self, recipe: Recipe) -> tuple[Part, ...]:
         words = f"{recipe.prompt}\n{recipe.negative}"
         return tuple(each for each in self._embeddings if each.name in words)
-
-    def _guidance(self) -> float:
-        """A model that was distilled not to need any ignores it: recorded as 0."""
-        distilled = not self._family.negatives and not _denoiser(self.pipeline).config.get(
-            "guidance_embeds", True
-        )
-        return 0.0 if distilled else self._family.guidance
 
     def _sampler(self, recipe: Recipe) -> tuple[str, str | None]:
         if recipe.sampler is None and recipe.scheduler is None:
@@ -158,12 +154,32 @@ class DiffusersPainter:
                 )
         if recipe.negative and not self._family.negatives:
             raise UsageError(f"{self.spec.name} takes no negative prompt; leave it out")
-        prompts.require_read(self.pipeline, recipe.prompt, recipe.negative)
+        texts = recipe.prompt, recipe.negative
+        prompts.require_read(self.pipeline, *texts)
+        prompts.reading(self.pipeline, self._family.tokens, *texts)
 
 
 def load(spec: ModelSpec, addons: Addons | None = None) -> Painter:
     """Loads the model's weights; raises UsageError when its folder asks for other code."""
     return DiffusersPainter(spec, addons)
+
+
+def _require_text_to_image(pipeline: Any) -> None:
+    takes = inspect.signature(pipeline.__call__).parameters
+    parts = pipeline.components
+    needed = {"prompt", "height", "width", "num_inference_steps", "generator"}
+    if not (needed <= takes.keys() and "vae" in parts and {"unet", "transformer"} & parts.keys()):
+        raise UsageError(
+            f"{type(pipeline).__name__} is not a text-to-image pipeline with a VAE and a UNet or "
+            "transformer; others are not painted with"
+        )
+
+
+def _usual(pipeline: Any, family: families.Family) -> tuple[int, float]:
+    """Steps and guidance; FLUX.1 schnell is distilled to four steps and ignores guidance."""
+    if family.name == "FLUX" and not _denoiser(pipeline).config.get("guidance_embeds"):
+        return 4, 0.0
+    return family.steps, family.guidance
 
 
 def _denoiser(pipeline: Any) -> Any:

@@ -4,6 +4,7 @@
 75 tokens is read in parts of 75, which are put one after the other.
 """
 
+import inspect
 import re
 from typing import Any
 
@@ -66,6 +67,27 @@ def require_read(pipeline: Any, *texts: str) -> None:
         raise UsageError(
             f"{type(pipeline).__name__} does not take weights such as (word:1.2); say it in words"
         )
+
+
+def reading(pipeline: Any, most: int, *texts: str) -> dict[str, Any]:
+    """The pipeline's argument for prompts that are longer than T5 reads unasked.
+
+    Raises UsageError for what it would leave out: pipelines cut without a word.
+    """
+    asked = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+    parts = pipeline.components.items()
+    tokenizers = [part for name, part in parts if name.startswith("tokenizer") and part is not None]
+    reader = next((each for each in tokenizers if type(each).__name__.startswith("T5")), None)
+    if reads_weights(pipeline) or asked is None or not tokenizers:
+        return {}
+    if reader is None:
+        reader, most = tokenizers[0], 77
+    longest = max(len(reader(text, truncation=False, verbose=False).input_ids) for text in texts)
+    if longest > most:
+        raise UsageError(
+            f"the prompt has {longest} tokens; {type(pipeline).__name__} reads {most} here"
+        )
+    return {"max_sequence_length": most} if longest > asked.default else {}
 
 
 def encoded(pipeline: Any, prompt: str, negative: str) -> dict[str, Any] | None:

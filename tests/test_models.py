@@ -244,6 +244,7 @@ def test_the_table_configures_a_file_without_config_or_network(
 def test_what_cannot_be_had_offline_is_named(tmp_path: Path) -> None:
     """FLUX's files hold the transformer alone; T5's tokenizer does not come with Firsthand."""
     file = tmp_path / "flux.safetensors"
+    shapes: dict[str, tuple[int, ...]]
     shapes = {"img_in.weight": (3072, 64), "double_blocks.18.img_attn.qkv.weight": (1, 1)}
     save_file({name: np.zeros(shape, np.float16) for name, shape in shapes.items()}, file)
     lacking = "text_encoder, text_encoder_2, tokenizer_2, vae"
@@ -421,6 +422,8 @@ def test_a_lora_for_another_model_says_so(room: Room) -> None:
         with pytest.raises(UsageError, match=f"{message}.*family"):
             paint(painter, loras=(Lora(str(room.lora(other))),))
     assert differ(paint(painter), plain) == 0
+    with pytest.raises(UsageError, match="a LoRA is a file"):
+        paint(painter, loras=(Lora(str(room.folder)),))
     with pytest.raises(MissingError, match=r"no such file: ink\.safetensors"):
         paint(painter, loras=(Lora("ink.safetensors"),))
     with pytest.raises(UsageError, match="pixart takes no LoRAs"):
@@ -591,6 +594,23 @@ def test_generate_takes_all_that_decides_pixels(home: Path, room: Room, tmp_path
     assert [(each["name"], each["weight"]) for each in recipe["loras"]] == [("ink", 0.5)]
     assert [each["name"] for each in recipe["embeddings"]] == ["inky"]
     assert recipe["model_hash"] == hashlib.sha256(room.file("sd15").read_bytes()).hexdigest()[:10]
+
+
+def test_a_batch_takes_loras_and_overrides_of_a_job(home: Path, room: Room, tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs.jsonl"
+    lora = {"name": str(room.lora("sd15", kohya=True)), "weight": 0.3}
+    lines: list[dict[str, Any]] = [
+        {"prompt": "a fox | snow"}, {"prompt": "a car", "sampler": "Euler a", "loras": [lora]}
+    ]  # fmt: skip
+    jobs.write_text("".join(json.dumps({**line, "steps": 2}) + "\n" for line in lines))
+    given = ("batch", jobs, "--model", room.model("sd15"), "--lora", "ink:0.5", "--out",
+             tmp_path / "out")  # fmt: skip
+    rows = run(*given)
+    assert [row["recipe"]["prompt"] for row in rows] == ["a fox", "a fox, snow", "a car"]
+    worn = [[(each["name"], each["weight"]) for each in row["recipe"]["loras"]] for row in rows]
+    assert worn == [[("ink", 0.5)], [("ink", 0.5)], [("sd15-kohya", 0.3), ("ink", 0.5)]]
+    assert rows[2]["recipe"]["sampler"] == "Euler a"
+    assert run(*given) == rows
 
 
 def test_models_lists_what_is_there(home: Path) -> None:

@@ -94,6 +94,18 @@ def test_models_that_read_otherwise_refuse_weights(tmp_path: Path) -> None:
     assert painter.complete(Recipe("a fox (red)", seed=1)).prompt == "a fox (red)"
 
 
+def test_t5_reads_long_prompts_to_their_end_or_says_that_it_does_not(tmp_path: Path) -> None:
+    """The tiny T5 takes a letter for a token. SD 3 reads 256 unasked, and 512 at most."""
+    painter = load(resolve(str(tiny_pipelines.write("sd3", tmp_path / "sd3"))))
+    long = "fox " * 75
+    assert (paint(painter, f"{long}blue") != paint(painter, f"{long}teal")).any()
+    with pytest.raises(UsageError, match=r"the prompt has \d+ tokens; .* reads 512 here"):
+        painter.complete(Recipe("fox " * 200, seed=1))
+    painter.pipeline.tokenizer_3 = painter.pipeline.text_encoder_3 = None  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="reads 77 here"):
+        painter.complete(Recipe("fox " * 80, seed=1))
+
+
 # --- prompts that stand for many -----------------------------------------------------------------
 
 

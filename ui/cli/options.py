@@ -21,6 +21,9 @@ Config = Annotated[
     Path | None,
     typer.Option(help="Diffusers folder with the configuration of a model in a single file."),
 ]
+Loras = Annotated[
+    list[str] | None, typer.Option("--lora", help="LoRA, as FILE[:WEIGHT]; several may be given.")
+]
 Vae = Annotated[str | None, typer.Option(help="Another VAE: a file or a folder.")]
 Embedding = Annotated[
     list[str] | None,

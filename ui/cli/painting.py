@@ -16,6 +16,7 @@ from ui.cli.options import (
     Home,
     Json,
     LibraryDir,
+    Loras,
     Model,
     PolicyFile,
     Report,
@@ -35,7 +36,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Seed of the first [default: random].")] = None,
     model: Model = None,
     config: Config = None,
-    lora: Annotated[list[str] | None, typer.Option(help="LoRA, as FILE[:WEIGHT].")] = None,
+    lora: Loras = None,
     vae: Vae = None,
     embedding: Embedding = None,
     unsafe_pickle: UnsafePickle = False,
@@ -106,6 +107,7 @@ def batch(
     retries: Retries = 0,
     model: Model = None,
     config: Config = None,
+    lora: Loras = None,
     vae: Vae = None,
     embedding: Embedding = None,
     unsafe_pickle: UnsafePickle = False,
@@ -119,6 +121,7 @@ def batch(
     """Paint a file of jobs; run it again to go on where it stopped."""
     from gen.batch import Job, outcomes, read_jobs, run
     from gen.expand import styled
+    from provenance.recipe import Recipe
     from ui import report
     from ui.settings import load_settings
     from ui.wiring import make_checker, make_studio, open_library
@@ -127,10 +130,13 @@ def batch(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle,
     )  # fmt: skip
-    todo = [
-        Job(job.number, styled(job.recipe, style or [], settings.styles))
-        for job in read_jobs(jobs, settings.wildcards)
-    ]
+    loras = _loras(lora or [])
+
+    def dressed(recipe: Recipe) -> Recipe:
+        recipe = recipe.with_changes(loras=(*recipe.loras, *loras))
+        return styled(recipe, style or [], settings.styles)
+
+    todo = [Job(job.number, dressed(job.recipe)) for job in read_jobs(jobs, settings.wildcards)]
     with open_library(settings) as opened, report.progress() as bar:
         task = bar.add_task("loading the model", total=None)
         studio = make_studio(settings, make_checker(settings, opened))
