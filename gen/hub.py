@@ -54,9 +54,9 @@ def _cached_or_fetched(name: str, get: Any) -> Path:
     try:
         return Path(get(place, revision or None, False))
     except Exception as error:
-        told = str(error).strip().split("\n")[0]
+        told = " ".join(str(error).split()).split(" (")[0]
         raise MissingError(
             f"no model {name!r}: it is neither a folder or file here, nor in the hub's local "
-            f"cache, nor could it be fetched ({type(error).__name__}: {told[:200]}); fetch it with "
+            f"cache, nor could it be fetched ({type(error).__name__}: {told[:120]}); fetch it with "
             f"`hf download {place}` where there is a network, or give a folder"
         ) from None

@@ -46,7 +46,7 @@ def resolve(name: str, *, config: Path | None = None, shelf: Shelf = _IN_MEMORY)
         raise UsageError(f"--config is for a single file; {name} is a whole model already")
     if not path.is_dir():
         if not is_hub_id(name):
-            raise MissingError(f"no model {name!r}: {path} has no model_index.json; {WAYS}")
+            raise MissingError(f"no model {name!r}: {path} is not there; {WAYS}")
         path = model_folder(name)
         return _folder_spec(name, path, name, shelf)
     return _folder_spec(name, path, STARTER if name == STARTER else path.name, shelf)

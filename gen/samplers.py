@@ -110,20 +110,15 @@ def named(scheduler: Any, sampler: str, spacing: str | None) -> tuple[str, str |
     if _plain(words) == _plain(own[0]) and spacing in (None, own[1]):
         return own
     found = next((each for each in SAMPLERS if _plain(each.name) == _known(words)), None)
-    if found is None or not found.scheduler(kind):
-        wrong = "does not fit" if found else "is unknown to"
-        raise UsageError(
-            f"unknown sampler {sampler!r}: it {wrong} this model, which predicts {_TELLS[kind]}; "
-            f"known are {', '.join(names(kind))}"
-        )
+    if found is None:
+        raise UsageError(f"unknown sampler {sampler!r}; {_taken(kind)}")
+    if not found.scheduler(kind):
+        raise UsageError(f"sampler {sampler!r} does not fit; {_taken(kind)}")
     if spacing is None:
         return found.name, None
     how = next((how for how in SPACINGS if how.lower() == spacing.lower()), "")
     if not (how and found.spaced and kind == NOISE):
-        raise UsageError(
-            f"sampler {found.name!r} does not take the spacing {spacing!r} with this model, which "
-            f"predicts {_TELLS[kind]}; known are {', '.join(names(kind))}"
-        )
+        raise UsageError(f"{spacing!r} does not go with sampler {found.name!r}; {_taken(kind)}")
     return found.name, how
 
 
@@ -163,6 +158,16 @@ def _with(diffusers: Any, scheduler: Any, sampler: str, spacing: str | None) -> 
 
 
 _TELLS = {NOISE: "noise", FLOW: "flow", CLEAN: "clean latents"}
+
+
+def _taken(kind: str) -> str:
+    taken = [each for each in SAMPLERS if each.scheduler(kind)]
+    text = f"known to a model that predicts {_TELLS[kind]} are "
+    text += ", ".join(each.name for each in taken)
+    if kind != NOISE:
+        return text
+    spaced = ", ".join(each.name for each in taken if each.spaced)
+    return f"{text}; with {' or '.join(SPACINGS)} after it: {spaced}"
 
 
 def _plain(name: str) -> str:

@@ -46,7 +46,7 @@ class Shelf:
                 return require_loadable(path, unsafe_pickle=self.unsafe_pickle)
             if path.is_dir():
                 return path
-        where = f" or in {self.home / kind}" if self.home else ""
+        where = f", nor in {self.home / kind}" if self.home else ""
         raise MissingError(f"no such file: {name}{where}")
 
     def hash(self, path: Path) -> FileHash:

@@ -67,7 +67,7 @@ def test_other_sizes_are_painted(starter: Painter) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "Magic"}, "known are Euler, DPM"),
+        ({"sampler": "Magic"}, "unknown sampler 'Magic'; known to a model.*DPM"),
         ({"model": "sdxl"}, "asks for model sdxl, loaded is starter"),
         ({"model_hash": "ffffffffff"}, "loaded is starter"),
         ({"width": 100}, "multiple of 8"),
