@@ -114,7 +114,7 @@ def test_names_are_read_as_people_write_them(
         (
             "epsilon",
             "Magic",
-            "unknown sampler 'Magic'; known to a model that predicts noise are Euler, Euler a.*Karras",
+            "unknown sampler 'Magic'; known to a model that predicts noise are Euler.*Karras",
         ),
         (
             "flow",
