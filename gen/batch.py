@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gen.expand import expanded, matrix
 from gen.studio import Generation, Studio
 from provenance.errors import UsageError
 from provenance.files import write_whole
@@ -38,11 +39,12 @@ class Job:
         return f"{self.number}-{hashlib.sha256(body.encode()).hexdigest()[:16]}"
 
 
-def read_jobs(path: Path) -> list[Job]:
+def read_jobs(path: Path, wildcards: Path | None = None) -> list[Job]:
     """The jobs of a .txt (a prompt a line), .csv or .jsonl file (recipe fields).
 
     Empty lines and, in .txt, lines that begin with # are skipped. A job without a seed gets one
-    that follows from its line, so that running the file again means the same pictures.
+    that follows from its line, so that running the file again means the same pictures. A prompt
+    that is a matrix becomes several jobs; wildcards and choices are made by the job's seed.
     """
     readers = {".txt": _txt, ".csv": _csv, ".jsonl": _jsonl}
     reader = readers.get(path.suffix.lower())
@@ -60,9 +62,11 @@ def read_jobs(path: Path) -> list[Job]:
     for line, values in reader(text):
         try:
             recipe = Recipe.from_json(values).validated()
+            for prompt in matrix(recipe.prompt):
+                each = _seeded(len(jobs) + 1, recipe.with_changes(prompt=prompt))
+                jobs.append(Job(each.number, expanded(each.recipe, wildcards).validated()))
         except UsageError as error:
             raise UsageError(f"{path}, line {line}: {error}") from None
-        jobs.append(_seeded(len(jobs) + 1, recipe))
     if not jobs:
         raise UsageError(f"{path} holds no job")
     return jobs

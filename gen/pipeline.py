@@ -3,26 +3,27 @@
 Knows nothing of checks. What it paints is shown by nobody but the Studio.
 """
 
-import json
+import inspect
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Protocol
 
 from PIL import Image
 
-from gen.models import ModelSpec
+from gen import families, prompts, samplers
+from gen.addons import Addons, Loras, put_embedding, put_vae
+from gen.initial import Initials
+from gen.loading import load_pipeline
+from gen.models import STARTER, ModelSpec
 from provenance.errors import UsageError
-from provenance.recipe import Recipe
+from provenance.recipe import Part, Recipe
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
 
-SAMPLERS = {"DPM++ 2M": "DPMSolverMultistepScheduler", "UniPC": "UniPCMultistepScheduler"}
-DEFAULT_STEPS = 20
-DEFAULT_GUIDANCE = 4.0
-DEFAULT_SAMPLER = "DPM++ 2M"
-
-_LIBRARIES = ("diffusers", "transformers")
+DEFAULT_STEPS = families.STARTER.steps
+DEFAULT_GUIDANCE = families.STARTER.guidance
+DEFAULT_STRENGTH = 0.6
 
 
 class Painter(Protocol):
@@ -39,23 +40,96 @@ class Painter(Protocol):
 
 
 class DiffusersPainter:
-    """Any Stable-Diffusion-style text-to-image pipeline that diffusers loads, on CPU or CUDA.
+    """Any text-to-image pipeline that diffusers loads, on CPU or CUDA.
 
-    `pipeline` is what diffusers has loaded.
+    `pipeline` is what diffusers has loaded. What it is called with follows from its signature and
+    components, so that no family needs code of its own.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self.spec = spec
-        self.pipeline = _load_pipeline(spec)
-        self._step = int(self.pipeline.vae_scale_factor)
-        side = int(self.pipeline.unet.config.sample_size) * self._step
-        self._default_size = (side, side)
-        self._schedulers = {DEFAULT_SAMPLER: self.pipeline.scheduler}
+    def __init__(self, spec: ModelSpec, addons: Addons | None = None) -> None:
+        addons = addons or Addons()
+        self.pipeline = load_pipeline(spec)
+        kind = type(self.pipeline).__name__
+        _require_text_to_image(self.pipeline)
+        self.spec = spec = replace(spec, pipeline=kind)  # a single file does not say it
+        self._family = families.STARTER if spec.name == STARTER else families.family(kind)
+        self._vae = put_vae(self.pipeline, addons.vae, addons.shelf) if addons.vae else None
+        self._embeddings = tuple(
+            put_embedding(self.pipeline, name, addons.shelf) for name in addons.embeddings
+        )
+        self._loras = Loras(self.pipeline, spec, addons.shelf)
+        self._initials = Initials(self.pipeline)
+        self._own_scheduler = self.pipeline.scheduler
+        self._steps, self._guidance = _usual(self.pipeline, self._family)
+        self._step, self._side = step_and_side(self.pipeline)
 
     def complete(self, recipe: Recipe) -> Recipe:
-        width, height = self._default_size
-        if recipe.loras:
-            raise UsageError("LoRAs are not supported by this model yet; leave them out")
+        self._require_this_model(recipe)
+        sampler, spacing = self._sampler(recipe)
+        init, init_hash = self._initials.completed(recipe)
+        done = recipe.with_changes(
+            model=self.spec.name,
+            model_hash=self.spec.hash[:10],
+            steps=self._steps if recipe.steps is None else recipe.steps,
+            guidance=self._guidance if recipe.guidance is None else recipe.guidance,
+            sampler=sampler,
+            scheduler=spacing,
+            width=self._side if recipe.width is None else recipe.width,
+            height=self._side if recipe.height is None else recipe.height,
+            loras=self._loras.completed(recipe.loras),
+            vae=self._vae,
+            embeddings=self._used_embeddings(recipe),
+            init=init,
+            init_hash=init_hash,
+            strength=DEFAULT_STRENGTH if init_hash and recipe.strength is None else recipe.strength,
+        )
+        self._require_fit(done)
+        return done.validated()
+
+    def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
+        import torch
+
+        generator = torch.Generator("cpu").manual_seed(recipe.seed or 0)
+        self._loras.put_on(recipe.loras)
+        pipeline = self._initials.make() if recipe.init_hash else self.pipeline
+        pipeline.scheduler = samplers.make(
+            self._own_scheduler, str(recipe.sampler), recipe.scheduler, generator
+        )
+        takes = inspect.signature(pipeline.__call__).parameters
+        given = {
+            "num_inference_steps": recipe.steps,
+            self._family.guides_by: recipe.guidance,
+            "width": recipe.width,
+            "height": recipe.height,
+            "generator": generator,
+            "use_resolution_binning": False,  # the size that was asked for
+            **self._words(recipe),
+            **prompts.reading(pipeline, self._family.tokens, recipe.prompt, recipe.negative),
+            **self._initials.arguments(recipe),
+            **_reporting(pipeline, takes, recipe, on_step),
+        }
+        result = pipeline(**{name: value for name, value in given.items() if name in takes})
+        return result.images[0].convert("RGB")  # type: ignore[no-any-return]
+
+    def _words(self, recipe: Recipe) -> dict[str, Any]:
+        embedded = prompts.encoded(self.pipeline, recipe.prompt, recipe.negative)
+        if embedded is not None:
+            return embedded
+        if not self._family.negatives:
+            return {"prompt": recipe.prompt}
+        return {"prompt": recipe.prompt, "negative_prompt": recipe.negative}
+
+    def _used_embeddings(self, recipe: Recipe) -> tuple[Part, ...]:
+        words = f"{recipe.prompt}\n{recipe.negative}"
+        return tuple(each for each in self._embeddings if each.name in words)
+
+    def _sampler(self, recipe: Recipe) -> tuple[str, str | None]:
+        if recipe.sampler is None and recipe.scheduler is None:
+            return samplers.own_name(self._own_scheduler)
+        own = samplers.own_name(self._own_scheduler)[0]
+        return samplers.named(self._own_scheduler, recipe.sampler or own, recipe.scheduler)
+
+    def _require_this_model(self, recipe: Recipe) -> None:
         if recipe.model not in (None, self.spec.name) or (
             recipe.model_hash and not self.spec.hash.startswith(recipe.model_hash.lower())
         ):
@@ -64,104 +138,79 @@ class DiffusersPainter:
                 f"the recipe asks for model {asked}, loaded is {self.spec.name} "
                 f"{self.spec.hash[:10]}"
             )
-        sampler = recipe.sampler or DEFAULT_SAMPLER
-        if sampler not in SAMPLERS:
-            raise UsageError(f"unknown sampler {sampler!r}; known are {', '.join(SAMPLERS)}")
+        for name, asked_for, has in (
+            ("VAE", (recipe.vae,) if recipe.vae else (), (self._vae,)),
+            ("embedding", recipe.embeddings, self._embeddings),
+        ):
+            for part in asked_for:
+                if part.name not in [each.name for each in has if each]:
+                    raise UsageError(f"the recipe asks for {name} {part.name}; it is not loaded")
+
+    def _require_fit(self, recipe: Recipe) -> None:
         for name, value in (("width", recipe.width), ("height", recipe.height)):
-            if value and value % self._step:
+            if value is not None and value % self._step:
                 raise UsageError(
                     f"{name} must be a multiple of {self._step} for {self.spec.name}, got {value}"
                 )
-        return recipe.with_changes(
-            model=self.spec.name,
-            model_hash=self.spec.hash[:10],
-            steps=DEFAULT_STEPS if recipe.steps is None else recipe.steps,
-            guidance=DEFAULT_GUIDANCE if recipe.guidance is None else recipe.guidance,
-            sampler=sampler,
-            width=width if recipe.width is None else recipe.width,
-            height=height if recipe.height is None else recipe.height,
-        ).validated()
-
-    def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
-        import torch
-
-        steps = recipe.steps or DEFAULT_STEPS
-
-        def step_ended(_: Any, step: int, __: Any, kept: dict[str, Any]) -> dict[str, Any]:
-            on_step(min(step + 1, steps), steps)
-            return kept
-
-        self.pipeline.scheduler = self._scheduler(recipe.sampler or DEFAULT_SAMPLER)
-        result = self.pipeline(
-            prompt=recipe.prompt,
-            negative_prompt=recipe.negative,
-            num_inference_steps=steps,
-            guidance_scale=recipe.guidance,
-            width=recipe.width,
-            height=recipe.height,
-            generator=torch.Generator("cpu").manual_seed(recipe.seed or 0),
-            callback_on_step_end=step_ended,
-        )
-        return result.images[0].convert("RGB")  # type: ignore[no-any-return]
-
-    def _scheduler(self, sampler: str) -> Any:
-        """The sampler over the model's own noise schedule, with no state from the last picture."""
-        import diffusers
-
-        kind = getattr(diffusers, SAMPLERS[sampler])
-        return kind.from_config(self._schedulers[DEFAULT_SAMPLER].config)
+        if recipe.negative and not self._family.negatives:
+            raise UsageError(f"{self.spec.name} takes no negative prompt; leave it out")
+        texts = recipe.prompt, recipe.negative
+        prompts.require_read(self.pipeline, *texts)
+        prompts.reading(self.pipeline, self._family.tokens, *texts)
 
 
-def load(spec: ModelSpec) -> Painter:
+def load(spec: ModelSpec, addons: Addons | None = None) -> Painter:
     """Loads the model's weights; raises UsageError when its folder asks for other code."""
-    return DiffusersPainter(spec)
+    return DiffusersPainter(spec, addons)
 
 
-def _load_pipeline(spec: ModelSpec) -> Any:
-    import torch
-    from diffusers import DiffusionPipeline
-    from diffusers.utils import logging
-    from transformers.utils import logging as transformers_logging
-
-    _refuse_other_code(spec.folder)
-    for library in (logging, transformers_logging):
-        library.disable_progress_bar()
-        library.set_verbosity_error()
-    cuda = torch.cuda.is_available()
-    pipeline = DiffusionPipeline.from_pretrained(
-        spec.folder,
-        **_own_components(spec.folder),
-        dtype=torch.float16 if cuda else torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        safety_checker=None,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to("cuda" if cuda else "cpu")
+def _require_text_to_image(pipeline: Any) -> None:
+    takes = inspect.signature(pipeline.__call__).parameters
+    parts = pipeline.components
+    needed = {"prompt", "height", "width", "num_inference_steps", "generator"}
+    if not (needed <= takes.keys() and "vae" in parts and {"unet", "transformer"} & parts.keys()):
+        raise UsageError(
+            f"{type(pipeline).__name__} is not a text-to-image pipeline with a VAE and a UNet or "
+            "transformer; others are not painted with"
+        )
 
 
-def _own_components(folder: Path) -> dict[str, Any]:
-    """The starter's autoencoder, which diffusers does not know by name."""
-    config = folder / "vae" / "config.json"
-    if not config.is_file():
-        return {}
-    if json.loads(config.read_text("utf-8")).get("_class_name") != "PatchAutoencoder":
-        return {}
-    from gen.starter.autoencoder import PatchAutoencoder
-
-    return {"vae": PatchAutoencoder.from_pretrained(folder / "vae", use_safetensors=True)}
+def _usual(pipeline: Any, family: families.Family) -> tuple[int, float]:
+    """Steps and guidance; FLUX.1 schnell is distilled to four steps and ignores guidance."""
+    if family.name == "FLUX" and not _denoiser(pipeline).config.get("guidance_embeds"):
+        return 4, 0.0
+    return family.steps, family.guidance
 
 
-def _refuse_other_code(folder: Path) -> None:
-    """A model index may name any Python module; only the two libraries' own are loaded."""
-    listing = json.loads((folder / "model_index.json").read_text("utf-8"))
-    for name, value in listing.items():
-        if name.startswith("_") or not isinstance(value, list):
-            continue
-        library = value[0]
-        ours = name == "vae" and value[1] == "PatchAutoencoder"
-        if library is not None and library not in _LIBRARIES and not ours:
-            raise UsageError(
-                f"{folder} wants its {name} from {library!r}; "
-                f"only {' and '.join(_LIBRARIES)} are loaded"
-            )
+def _denoiser(pipeline: Any) -> Any:
+    return pipeline.components.get("unet") or pipeline.transformer
+
+
+def step_and_side(pipeline: Any) -> tuple[int, int]:
+    """Sizes must be multiples of the first; the second is the native one. Both in pixels.
+
+    Transformers take latents in patches of two, also where their configuration says one.
+    """
+    scale = int(pipeline.vae_scale_factor)
+    denoiser = _denoiser(pipeline)
+    transformer = "unet" not in pipeline.components
+    step = scale * (max(2, int(denoiser.config.get("patch_size") or 2)) if transformer else 1)
+    side = denoiser.config.get("sample_size") or getattr(pipeline, "default_sample_size", 128)
+    side = min(side) if isinstance(side, list | tuple) else side
+    return step, max(int(side) * scale // step, 1) * step
+
+
+def _reporting(pipeline: Any, takes: Any, recipe: Recipe, on_step: OnStep) -> dict[str, Any]:
+    """The pipeline's way of telling its steps; some order of schedulers takes two for one."""
+
+    def tell(step: int) -> None:
+        total = int(getattr(pipeline, "num_timesteps", 0) or recipe.steps or 1)
+        on_step(min(step + 1, total), total)
+
+    def ended(_: Any, step: int, __: Any, kept: dict[str, Any]) -> dict[str, Any]:
+        tell(step)
+        return kept
+
+    if "callback_on_step_end" in takes:
+        return {"callback_on_step_end": ended}
+    return {"callback": lambda step, *_: tell(step), "callback_steps": 1}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
@@ -23,11 +23,20 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A VAE or a textual inversion that the model was used with."""
+
+    name: str
+    hash: str | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A picture's recipe. `None` is "not known": a recipe read from a file may have gaps.
 
     `size` is in pixels, `guidance` the classifier-free guidance scale, `model_hash` a hex digest
-    or its first ten digits (AutoV2).
+    or its first ten digits (AutoV2). `init` names the picture that painting begins with,
+    `init_hash` is the SHA-256 of its pixels, `strength` (0..1) how much of it is painted anew.
     """
 
     prompt: str
@@ -42,6 +51,11 @@ class Recipe:
     width: int | None = None
     height: int | None = None
     loras: tuple[Lora, ...] = ()
+    vae: Part | None = None
+    embeddings: tuple[Part, ...] = ()
+    init: str | None = None
+    init_hash: str | None = None
+    strength: float | None = None
 
     def with_changes(self, **changes: Any) -> Self:
         return replace(self, **changes)
@@ -68,13 +82,27 @@ class Recipe:
             "negative": " ".join(self.negative.split()),
             "model": str(self.model_hash).lower().removeprefix("0x")[:10],
             "numbers": [self.seed, self.steps, float(self.guidance or 0), self.width, self.height],
-            "sampler": [(self.sampler or "").lower(), (self.scheduler or "").lower()],
+            "sampler": _sampler(self.sampler, self.scheduler),
             "loras": sorted([(lora.hash or lora.name).lower(), lora.weight] for lora in self.loras),
-        }
+        } | self._further()
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
+    def _further(self) -> dict[str, Any]:
+        """What few recipes have; absent from the identity of the others."""
+        parts = {
+            "vae": self.vae and (self.vae.hash or self.vae.name).lower(),
+            "embeddings": sorted((each.hash or each.name).lower() for each in self.embeddings),
+            "init": [self.init_hash or self.init, self.strength]
+            if self.init or self.init_hash
+            else None,
+        }
+        return {name: value for name, value in parts.items() if value}
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"loras": [asdict(lora) for lora in self.loras]}
+        """Every field; the last five only where they are set."""
+        values = asdict(self) | {"loras": [asdict(lora) for lora in self.loras]}
+        values["embeddings"] = [asdict(each) for each in self.embeddings]
+        return {k: v for k, v in values.items() if k not in _SELDOM or v not in (None, [])}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -91,15 +119,31 @@ class Recipe:
         for name in _TEXTS & given.keys():
             if not isinstance(given[name], str):
                 raise UsageError(f"{name} must be text, got {given[name]!r}")
-        if not isinstance(given.get("loras", ()), Sequence):
-            raise UsageError(f"loras must be a list, got {given['loras']!r}")
+        for name in ("loras", "embeddings"):
+            if not isinstance(given.get(name, ()), list | tuple):
+                raise UsageError(f"{name} must be a list, got {given[name]!r}")
         numbers = {name: _number(name, given[name]) for name in _NUMBERS if name in given}
-        loras = tuple(_lora(lora) for lora in given.get("loras", ()))
-        return cls(**{**given, **numbers, "loras": loras})
+        given["loras"] = tuple(_lora(lora) for lora in given.get("loras", ()))
+        given["embeddings"] = tuple(_part(each) for each in given.get("embeddings", ()))
+        if "vae" in given:
+            given["vae"] = _part(given["vae"])
+        return cls(**{**given, **numbers})
 
 
-_TEXTS = {"negative", "model", "model_hash", "sampler", "scheduler"}
-_NUMBERS = {"seed": int, "steps": int, "width": int, "height": int, "guidance": float}
+_SELDOM = {"vae", "embeddings", "init", "init_hash", "strength"}
+_TEXTS = {"negative", "model", "model_hash", "sampler", "scheduler", "init", "init_hash"}
+_NUMBERS = {
+    "seed": int, "steps": int, "width": int, "height": int, "guidance": float, "strength": float,
+}  # fmt: skip
+
+
+def _sampler(name: str | None, spacing: str | None) -> list[str]:
+    """Lower case, the spacing on its own: older files have it in the name ("DPM++ 2M Karras")."""
+    name, spacing = (name or "").lower(), (spacing or "").lower()
+    for each in ("karras", "exponential"):
+        if not spacing and name.endswith(f" {each}"):
+            name, spacing = name.removesuffix(f" {each}"), each
+    return [name, spacing.replace("automatic", "")]
 
 
 def _number(name: str, value: Any) -> int | float:
@@ -123,6 +167,14 @@ def _lora(value: Any) -> Lora:
         raise UsageError(f"a LoRA's weight is a number, got {value.get('weight')!r}") from None
 
 
+def _part(value: Any) -> Part:
+    if isinstance(value, str):
+        return Part(value)
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise UsageError(f"a VAE or an embedding is {{name, hash}}, got {value!r}")
+    return Part(value["name"], value.get("hash"))
+
+
 def _problems(recipe: Recipe) -> Iterator[str]:
     for name, text in (("prompt", recipe.prompt), ("negative prompt", recipe.negative)):
         if len(text) > MAX_PROMPT:
@@ -135,12 +187,15 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "seed": (recipe.seed, 0, MAX_SEED),
         "steps": (recipe.steps, 1, 500),
         "guidance": (recipe.guidance, 0, 100),
+        "strength": (recipe.strength, 0, 1),
         "width": (recipe.width, 16, 8192),
         "height": (recipe.height, 16, 8192),
     }
     for name, (value, low, high) in limits.items():
         if value is not None and not low <= value <= high:  # also refuses nan
             yield f"{name} must be from {low} to {high}, got {value}"
+    if recipe.strength is not None and not (recipe.init or recipe.init_hash):
+        yield "strength is for an init image; give one, or leave strength out"
     for name in ("width", "height"):
         if (limits[name][0] or 0) % 8:
             yield f"{name} must be a multiple of 8, got {limits[name][0]}"

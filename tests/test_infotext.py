@@ -8,7 +8,7 @@ from provenance.images import read_picture
 from provenance.label.infotext import infotext
 from provenance.read import recipe_of
 from provenance.read.infotext import parse_infotext
-from provenance.recipe import Lora, Recipe
+from provenance.recipe import Lora, Part, Recipe
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "metadata"
 
@@ -19,6 +19,9 @@ ROUND_TRIPS = [
     Recipe("雪中的狐狸", "雾", "模型, 一", "0123456789", 2**62, 20, 1.0, "UniPC", None, 128, 128),
     Recipe("a fox", "", "m", "0123456789", 7, 20, 4.0, "Euler", None, 64, 64,
            (Lora("ink", 0.8, "aabbccddeeff"),)),
+    Recipe("a fox, inky", "", "m", "0123456789", 7, 20, 4.0, "Euler", None, 64, 64, (),
+           Part("soft vae", "aabbccddee"), (Part("inky", "00112233aa"), Part("b", "ff")),
+           None, "ab" * 32, 0.55),
 ]  # fmt: skip
 
 

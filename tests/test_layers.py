@@ -28,7 +28,7 @@ HEAVY = {
     },
     "gradio": {"ui/app.py"},
     "matplotlib": {"ui/calibration.py"},
-    "huggingface_hub": {"provenance/embed/pretrained.py"},
+    "huggingface_hub": {"gen/hub.py", "provenance/embed/pretrained.py"},
     "typer": {
         f"ui/cli/{name}.py" for name in ("__init__", "checking", "library", "options", "painting")
     },

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from provenance.errors import UsageError
-from provenance.recipe import Lora, Recipe
+from provenance.recipe import Lora, Part, Recipe
 
 FULL = Recipe(
     "a fox", "fog", "starter", "0123456789abcdef", 7, 20, 4.0, "DPM++ 2M", None, 128, 128,
-    (Lora("ink", 0.5, "aa"),),
+    (Lora("ink", 0.5, "aa"),), Part("soft", "bb"), (Part("inky", "cc"),), "a.png", "dd", 0.5,
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def test_key_ignores_what_does_not_decide_the_pixels(change: dict[str, Any]) -> 
     [
         {"prompt": "a wolf"}, {"negative": ""}, {"model_hash": "f" * 10}, {"seed": 8},
         {"steps": 21}, {"guidance": 4.5}, {"sampler": "Euler"}, {"width": 64}, {"loras": ()},
+        {"vae": None}, {"embeddings": ()}, {"init_hash": "ee"}, {"strength": 0.6},
     ],
 )  # fmt: skip
 def test_key_differs_with_what_decides_the_pixels(change: dict[str, Any]) -> None:
@@ -93,3 +94,26 @@ def test_numbers_may_come_as_text() -> None:
 
 def test_every_field_is_in_the_json() -> None:
     assert FULL.to_json().keys() == {field.name for field in dataclasses.fields(Recipe)}
+
+
+def test_what_few_recipes_have_changes_nothing_for_the_others() -> None:
+    plain = FULL.with_changes(vae=None, embeddings=(), init=None, init_hash=None, strength=None)
+    assert "init" not in plain.to_json()
+    assert plain.key == ("f6c3b2aa84f47bdbe3ee630bffd0687ce509e899af9540a765f70022b4da3f86")
+
+
+def test_a_spacing_in_the_samplers_name_is_the_same_as_on_its_own() -> None:
+    apart = FULL.with_changes(sampler="DPM++ 2M", scheduler="Karras")
+    assert FULL.with_changes(sampler="DPM++ 2M Karras").key == apart.key != FULL.key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strength": 1.5}, "strength must be from 0 to 1"),
+        ({"init": None, "init_hash": None}, "strength is for an init image"),
+    ],
+)
+def test_img2img_needs_a_picture_and_a_share(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        FULL.with_changes(**changes).validated()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gen.models import resolve
 from gen.pipeline import Painter, load
 from provenance.errors import MissingError, UsageError
-from provenance.recipe import Lora, Recipe
+from provenance.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,10 +66,9 @@ def test_other_sizes_are_painted(starter: Painter) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sampler": "Magic"}, "known are DPM"),
+        ({"sampler": "Magic"}, "unknown sampler 'Magic'; known to a model.*DPM"),
         ({"model": "sdxl"}, "asks for model sdxl, loaded is starter"),
         ({"model_hash": "ffffffffff"}, "loaded is starter"),
-        ({"loras": (Lora("ink"),)}, "LoRAs are not supported"),
         ({"width": 100}, "multiple of 8 for starter, got 100"),
     ],
 )

@@ -17,6 +17,7 @@ from provenance.match import Index
 from ui.evidence import Row, evidence, group_evidence, is_outside, near_duplicates, status
 
 if TYPE_CHECKING:
+    from gen.shelf import Item
     from ui.calibration import Outcome
 
 _STYLE = {"clear": "green", "review": "yellow", "block": "red", "unreadable": "magenta"}
@@ -58,6 +59,17 @@ def line(row: Row) -> Text:
     tried = f" (after {len(row['attempts'])} other seeds)" if row.get("attempts") else ""
     text = Text(f"{status(row):10} ", style=_STYLE[status(row)])
     return text.append(f"{name}{tried}{': ' if reasons else ''}{reasons}{held}", style="default")
+
+
+def shelf_line(item: "Item") -> str:
+    """One thing on the shelf in one line: kind, name, size, AutoV2, AutoV3, licence."""
+    if item.problem:
+        return f"{item.kind:10} {item.name}: {item.problem}"
+    third = f"AutoV3 {item.autov3[:12]}" if item.autov3 else ""
+    return (
+        f"{item.kind:10} {item.name:24} {item.bytes / 2**20:8.1f} MiB  AutoV2 {item.sha256[:10]}"
+        f"  {third:19}  {item.licence or 'licence not said'}"
+    )
 
 
 def details(row: Row) -> Text:

@@ -3,6 +3,7 @@
 import os
 import shlex
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ class Settings:
     """What is used where a command says nothing else. Paths are absolute.
 
     `descriptors` are those beside the product's own, in the words of `provenance.embed.named`.
+    `config` is the configuration of a `model` that is a single file; `vae` and `embeddings` go
+    with the model.
     """
 
     home: Path
@@ -26,11 +29,24 @@ class Settings:
     model: str
     workers: int
     descriptors: tuple[str, ...] = ()
+    config: Path | None = None
+    vae: str | None = None
+    embeddings: tuple[str, ...] = ()
+    unsafe_pickle: bool = False
 
     @property
     def review(self) -> Path:
         """Where pictures wait for a person's review."""
         return self.home / "review"
+
+    @property
+    def wildcards(self) -> Path:
+        """NAME.txt for each `__NAME__` in prompts."""
+        return self.home / "wildcards"
+
+    @property
+    def styles(self) -> Path:
+        return self.home / "styles.csv"
 
 
 def load_settings(
@@ -40,6 +56,10 @@ def load_settings(
     policy: Path | None = None,
     model: str | None = None,
     workers: int | None = None,
+    config: Path | None = None,
+    vae: str | None = None,
+    embeddings: Sequence[str] | None = None,
+    unsafe_pickle: bool | None = None,
 ) -> Settings:
     """Options before environment (FIRSTHAND_NAME) before settings.toml before the defaults."""
     root = home or Path(os.environ.get("FIRSTHAND_HOME") or "~/.firsthand")
@@ -52,7 +72,11 @@ def load_settings(
         if field.name != "home" and (value := os.environ.get(f"FIRSTHAND_{field.name.upper()}"))
     }
     settings = replace(settings, **_checked(environment, Path.cwd(), "the environment"))
-    options = {"library": library, "policy": policy, "model": model, "workers": workers}
+    options = {
+        "library": library, "policy": policy, "model": model, "workers": workers,
+        "config": config, "vae": vae, "embeddings": embeddings and list(embeddings),
+        "unsafe_pickle": unsafe_pickle or None,
+    }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     return replace(settings, **_checked(given, Path.cwd(), "the options"))
 
@@ -68,7 +92,7 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, Any]:
     """The values in their fields' types; paths are taken from `base`."""
-    known = {"library", "policy", "model", "workers", "descriptors"}
+    known = {field.name for field in fields(Settings)} - {"home"}
     if unknown := sorted(values.keys() - known):
         raise UsageError(f"{origin}: unknown setting {unknown[0]!r}; known: {sorted(known)}")
     checked: dict[str, Any] = {}
@@ -78,22 +102,26 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
                 raise UsageError(f"{origin}: workers is a number from 1, got {value!r}")
             checked[name] = int(value)
         elif name == "descriptors":
-            checked[name] = tuple(_placed(words, base) for words in _words(value, origin))
-        elif name == "model":
+            checked[name] = tuple(_placed(each, base) for each in _words(name, value, origin))
+        elif name == "embeddings":
+            checked[name] = tuple(_words(name, value, origin))
+        elif name == "unsafe_pickle":
+            checked[name] = str(value).lower() in ("true", "1", "yes")
+        elif name in ("model", "vae"):
             checked[name] = str(value)
         else:
             checked[name] = base / Path(str(value)).expanduser()
     return checked
 
 
-def _words(value: object, origin: object) -> list[str]:
+def _words(name: str, value: object, origin: object) -> list[str]:
     """A list of texts; or one text (the environment) with blanks between, quoted as in a shell."""
     try:
         words = shlex.split(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise UsageError(f"{origin}: descriptors {value!r}: {error}") from None
+        raise UsageError(f"{origin}: {name} {value!r}: {error}") from None
     if not isinstance(words, list) or not all(isinstance(each, str) for each in words):
-        raise UsageError(f"{origin}: descriptors is a list of texts, got {value!r}")
+        raise UsageError(f"{origin}: {name} is a list of texts, got {value!r}")
     return words
 
 

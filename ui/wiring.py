@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gen.addons import Addons
 from gen.gates import RecipeGate
 from gen.models import resolve
-from gen.pipeline import load
+from gen.pipeline import Painter, load
+from gen.shelf import Shelf
 from gen.studio import Studio
 from index.catalog import require_comparable
 from index.describe import Progress, describe
@@ -106,8 +108,19 @@ def add_descriptors(
 def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> Studio:
     """The studio with the settings' model; `gated=False` leaves the recipe gate out (the demo)."""
     gates = [RecipeGate(checker.index)] if gated else []
-    painter = load(resolve(settings.model))
-    return Studio(painter, checker, gates, partial(hold_for_review, settings.review))
+    return Studio(make_painter(settings), checker, gates, partial(hold_for_review, settings.review))
+
+
+def shelf(settings: Settings) -> Shelf:
+    """The home's models, LoRAs, VAEs and embeddings."""
+    return Shelf(settings.home, unsafe_pickle=settings.unsafe_pickle)
+
+
+def make_painter(settings: Settings) -> Painter:
+    """The settings' model, with the VAE and the embeddings that go with it."""
+    kept = shelf(settings)
+    spec = resolve(settings.model, config=settings.config, shelf=kept)
+    return load(spec, Addons(settings.vae, settings.embeddings, kept))
 
 
 @contextmanager

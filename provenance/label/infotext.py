@@ -18,7 +18,12 @@ def infotext(recipe: Recipe) -> str:
         "Size": f"{recipe.width}x{recipe.height}" if recipe.width and recipe.height else None,
         "Model hash": (recipe.model_hash or "")[:10] or None,
         "Model": recipe.model,
+        "Denoising strength": None if recipe.strength is None else f"{recipe.strength:g}",
+        "Init image hash": recipe.init_hash,
+        "VAE hash": recipe.vae and recipe.vae.hash,
+        "VAE": recipe.vae and recipe.vae.name,
         "Lora hashes": ", ".join(f"{lora.name}: {lora.hash}" for lora in recipe.loras) or None,
+        "TI hashes": ", ".join(f"{each.name}: {each.hash}" for each in recipe.embeddings) or None,
         "Version": SOFTWARE,
     }
     line = ", ".join(f"{key}: {_quoted(str(v))}" for key, v in pairs.items() if v is not None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from provenance.read.civitai import parents_in, resource_loras, resource_model
 from provenance.read.found import (
+    MAX_LORAS,
     Carried,
     Found,
     Text,
@@ -19,7 +20,7 @@ from provenance.read.found import (
     whole,
 )
 from provenance.read.pairs import pairs_of
-from provenance.recipe import Lora, Recipe
+from provenance.recipe import Lora, Part, Recipe
 
 MAX_LENGTH = 200_000  # characters; longer texts are not recipes
 
@@ -116,7 +117,19 @@ def _recipe(prompt: str, negative: str, pairs: dict[str, Any]) -> Recipe:
         scheduler=pairs.get("Schedule type") or pairs.get("Scheduler"),
         size=_size(pairs.get("Size")),
         loras=_loras(prompt, pairs, hashes),
-    )
+    ).with_changes(**_further(pairs))
+
+
+def _further(pairs: dict[str, Any]) -> dict[str, Any]:
+    """What few files have. A strength without an initial picture is that of a hires fix."""
+    vae, init = text_of(pairs.get("VAE")), text_of(pairs.get("Init image hash"))
+    embeddings = list(_named(pairs.get("TI hashes")).items())[:MAX_LORAS]
+    return {
+        "vae": Part(vae, text_of(pairs.get("VAE hash"))) if vae else None,
+        "embeddings": tuple(Part(name, text_of(digest)) for name, digest in embeddings),
+        "init_hash": init,
+        "strength": real(pairs.get("Denoising strength")) if init else None,
+    }
 
 
 def _size(value: Any) -> tuple[str | None, str | None]:

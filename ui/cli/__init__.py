@@ -16,7 +16,10 @@ from ui.cli.options import MISSING, NOT_CLEAR, UNREADABLE, WRONG_USE
 
 # Each command with its example.
 _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
-    (painting.generate, 'generate "a fox in the snow at night" -n 4 --out pictures'),
+    (
+        painting.generate,
+        'generate "a fox in the snow" -n 4 --model sdxl.safetensors --lora ink.safetensors:0.8',
+    ),
     (painting.batch, "batch jobs.csv --out pictures --json outcomes.jsonl"),
     (checking.audit, "audit entries/ --report audit.html --json audit.jsonl"),
     (checking.check, "check picture.png"),
@@ -67,9 +70,6 @@ def build() -> typer.Typer:
         help="The library of known pictures.", no_args_is_help=True, rich_markup_mode=None
     )
     app.add_typer(index, name="index")
-    app.command(
-        epilog='Example: firsthand generate "a fox in the snow at night" -n 4 --out pictures'
-    )(painting.generate)
     for group, commands in ((app, _COMMANDS), (index, _INDEX_COMMANDS)):
         for command, example in commands:
             group.command(epilog=f"Example: firsthand {example}")(command)

@@ -13,7 +13,29 @@ CLEAR, NOT_CLEAR, WRONG_USE, UNREADABLE, MISSING = range(5)
 Home = Annotated[Path | None, typer.Option(help="Home folder [env: FIRSTHAND_HOME].")]
 LibraryDir = Annotated[Path | None, typer.Option("--library", help="Library folder.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="Policy file (TOML).")]
-Model = Annotated[str | None, typer.Option(help="`starter` or a diffusers folder.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="`starter`, ORG/NAME[@REVISION], a diffusers folder or a .safetensors file."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(help="Diffusers folder with the configuration of a model in a single file."),
+]
+Loras = Annotated[
+    list[str] | None, typer.Option("--lora", help="LoRA, as FILE[:WEIGHT]; several may be given.")
+]
+Vae = Annotated[str | None, typer.Option(help="Another VAE: a file or a folder.")]
+Embedding = Annotated[
+    list[str] | None,
+    typer.Option("--embedding", help="Textual inversion; its file's name becomes a word."),
+]
+UnsafePickle = Annotated[
+    bool,
+    typer.Option("--unsafe-pickle", help="Load .ckpt, .pt and .bin too: they can run code."),
+]
+Styles = Annotated[
+    list[str] | None, typer.Option("--style", help="Style by its name in the home's styles.csv.")
+]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write JSON lines to this file; - is standard output.")
 ]

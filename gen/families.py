@@ -1,0 +1,73 @@
+"""What is usual for a family of models: steps, guidance, sizes. A table."""
+
+from dataclasses import dataclass
+
+from provenance.errors import UsageError
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Family:
+    """`side` is the native size in pixels, for which the presets are given as (width, height).
+
+    `guides_by` is the argument that the recipe's guidance goes to; `negatives` says whether a
+    negative prompt has an effect, `tokens` how long a prompt its T5 reads at most.
+    """
+
+    name: str
+    pipelines: tuple[str, ...]
+    steps: int
+    guidance: float
+    side: int
+    presets: dict[str, Size]
+    guides_by: str = "guidance_scale"
+    negatives: bool = True
+    tokens: int = 512
+
+
+_MEGAPIXEL = {
+    "square": (1024, 1024),
+    "portrait": (832, 1216),
+    "landscape": (1216, 832),
+    "tall": (768, 1344),
+    "wide": (1344, 768),
+}
+_SMALL = {
+    "square": (512, 512),
+    "portrait": (512, 768),
+    "landscape": (768, 512),
+    "tall": (512, 896),
+    "wide": (896, 512),
+}
+PRESETS = tuple(_SMALL)
+STARTER = Family("starter", (), 20, 4.0, 512, _SMALL)
+FAMILIES = (
+    Family("SD", ("StableDiffusionPipeline",), 25, 7.5, 512, _SMALL),
+    Family("SDXL", ("StableDiffusionXLPipeline", "KolorsPipeline"), 30, 5.0, 1024, _MEGAPIXEL),
+    Family("SD3", ("StableDiffusion3Pipeline",), 28, 5.0, 1024, _MEGAPIXEL),
+    Family("FLUX", ("FluxPipeline",), 28, 3.5, 1024, _MEGAPIXEL, negatives=False),
+    Family("PixArt", ("PixArtAlphaPipeline", "PixArtSigmaPipeline"), 20, 4.5, 1024, _MEGAPIXEL,
+           tokens=300),
+    Family("Hunyuan", ("HunyuanDiTPipeline",), 30, 5.0, 1024, _MEGAPIXEL),
+    Family("Qwen", ("QwenImagePipeline",), 40, 4.0, 1024, _MEGAPIXEL, "true_cfg_scale"),
+    Family("Z-Image", ("ZImagePipeline",), 30, 5.0, 1024, _MEGAPIXEL),
+)  # fmt: skip
+_OTHER = Family("other", (), 28, 5.0, 1024, _MEGAPIXEL)
+
+
+def family(pipeline: str) -> Family:
+    """By diffusers' name of the pipeline."""
+    return next((each for each in FAMILIES if pipeline in each.pipelines), _OTHER)
+
+
+def preset(pipeline: str, name: str, side: int, step: int = 16) -> Size:
+    """The preset's size for a model of this native side, in multiples of `step`."""
+    kind = family(pipeline)
+    if name not in kind.presets:
+        raise UsageError(
+            f"a size is WxH in pixels, such as 128x128, or one of {', '.join(kind.presets)}; "
+            f"got {name!r}"
+        )
+    width, height = (round(edge * side / kind.side / step) * step for edge in kind.presets[name])
+    return max(width, step), max(height, step)

@@ -1,0 +1,78 @@
+"""Image to image: the picture that painting begins with."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from provenance.errors import MissingError, UsageError
+from provenance.images import read_picture
+from provenance.recipe import Recipe
+
+
+class Initials:
+    """Finds init images, knows them by the hash of their pixels, makes the pipeline for them."""
+
+    def __init__(self, text_to_image: Any) -> None:
+        self._text_to_image = text_to_image
+        self._made: Any = None
+        self._files: dict[str, Path] = {}
+
+    def make(self) -> Any:
+        """The family's image-to-image pipeline, over the same components."""
+        if self._made is None:
+            from diffusers import AutoPipelineForImage2Image
+
+            kind = type(self._text_to_image).__name__
+            try:
+                self._made = AutoPipelineForImage2Image.from_pipe(self._text_to_image)
+            except ValueError:
+                raise UsageError(f"diffusers has no image-to-image pipeline for {kind}") from None
+            self._made.set_progress_bar_config(disable=True)
+        return self._made
+
+    def completed(self, recipe: Recipe) -> tuple[str | None, str | None]:
+        """The init image's file name and the hash of its pixels."""
+        if recipe.init is None and recipe.init_hash is None:
+            return None, None
+        if recipe.init_hash in self._files:
+            return recipe.init, recipe.init_hash
+        if recipe.init is None:
+            raise MissingError(
+                f"the recipe begins with the picture {recipe.init_hash}; give it with --init"
+            )
+        path = Path(recipe.init).expanduser()
+        if not path.is_file():
+            raise MissingError(f"no such init image: {recipe.init}")
+        if self._latents_are_plain:
+            raise UsageError("this model does not paint from an init image; leave it out")
+        made = _pixel_hash(_read(path))
+        if recipe.init_hash and not made.startswith(recipe.init_hash.lower()):
+            raise UsageError(f"the recipe asks for init image {recipe.init_hash}; {path} is {made}")
+        self.make()
+        self._files[made] = path.resolve()
+        return path.name, made
+
+    def arguments(self, recipe: Recipe) -> dict[str, Any]:
+        """The pipeline's arguments for the recipe's init image, at the recipe's size."""
+        if not recipe.init_hash:
+            return {}
+        image = _read(self._files[recipe.init_hash])
+        if _pixel_hash(image) != recipe.init_hash:
+            raise UsageError(f"the init image {recipe.init} has changed; give it again")
+        size = recipe.width or image.width, recipe.height or image.height
+        return {"image": image.resize(size, Image.Resampling.LANCZOS), "strength": recipe.strength}
+
+    @property
+    def _latents_are_plain(self) -> bool:
+        """The starter's autoencoder gives latents where pipelines expect a distribution."""
+        return type(self._text_to_image.vae).__name__ == "PatchAutoencoder"
+
+
+def _read(path: Path) -> Image.Image:
+    return read_picture(path).image.convert("RGB")
+
+
+def _pixel_hash(image: Image.Image) -> str:
+    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()

@@ -1,0 +1,178 @@
+"""Samplers by the names people know → diffusers' schedulers, for each kind of model. A table.
+
+What a model predicts decides which samplers it takes: noise or velocity along a noise schedule,
+the flow from picture to noise, or the clean latents under flow sigmas.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from provenance.errors import UsageError
+
+NOISE, FLOW, CLEAN = "noise", "flow", "clean"
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """One sampler: its scheduler for models that predict noise, and for flow models.
+
+    `clean` says whether the flow scheduler also takes models that predict clean latents.
+    """
+
+    name: str
+    noise: str | None
+    flow: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    clean: bool = False
+    spaced: bool = False  # takes Karras and Exponential
+
+    def scheduler(self, kind: str) -> str | None:
+        if kind == NOISE:
+            return self.noise
+        return self.flow if kind == FLOW or self.clean else None
+
+
+_MULTI, _SINGLE = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
+_PP = {"algorithm_type": "dpmsolver++", "solver_order": 2}
+_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
+_FLOW_EULER = "FlowMatchEulerDiscreteScheduler"
+
+SAMPLERS = (
+    Sampler("Euler", "EulerDiscreteScheduler", _FLOW_EULER, spaced=True),
+    Sampler("Euler a", "EulerAncestralDiscreteScheduler"),
+    Sampler("Heun", "HeunDiscreteScheduler", spaced=True),
+    Sampler("LMS", "LMSDiscreteScheduler", spaced=True),
+    Sampler("DPM2", "KDPM2DiscreteScheduler", spaced=True),
+    Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", spaced=True),
+    Sampler("DPM++ 2M", _MULTI, _MULTI, _PP, clean=True, spaced=True),
+    Sampler("DPM++ 2M SDE", _MULTI, _MULTI, _SDE, clean=True, spaced=True),
+    Sampler("DPM++ 3M", _MULTI, _MULTI, {**_PP, "solver_order": 3}, clean=True, spaced=True),
+    Sampler("DPM++ SDE", _SINGLE, _SINGLE, _SDE, clean=True, spaced=True),
+    Sampler("DPM++ 2S", _SINGLE, _SINGLE, _PP, clean=True, spaced=True),
+    Sampler("UniPC", "UniPCMultistepScheduler", "UniPCMultistepScheduler", clean=True, spaced=True),
+    Sampler("DEIS", "DEISMultistepScheduler", "DEISMultistepScheduler",
+            {"algorithm_type": "deis"}, clean=True, spaced=True),
+    Sampler("DDIM", "DDIMScheduler"),
+    Sampler("DDPM", "DDPMScheduler"),
+    Sampler("PLMS", "PNDMScheduler", options={"skip_prk_steps": True}),
+    Sampler("LCM", "LCMScheduler", "FlowMatchLCMScheduler"),
+    Sampler("TCD", "TCDScheduler"),
+)  # fmt: skip
+SPACINGS = {"Karras": "use_karras_sigmas", "Exponential": "use_exponential_sigmas"}
+_ALSO = {
+    "eulerancestral": "Euler a", "keulera": "Euler a", "keuler": "Euler",
+    "flowmatcheuler": "Euler", "eulerflowmatch": "Euler", "floweuler": "Euler",
+    "dpmpp2m": "DPM++ 2M", "dpmpp2msde": "DPM++ 2M SDE", "dpmppsde": "DPM++ SDE",
+    "dpmpp2s": "DPM++ 2S", "dpmpp3m": "DPM++ 3M", "pndm": "PLMS", "unipcbh2": "UniPC",
+}  # fmt: skip
+
+
+def kind_of(scheduler: Any) -> str:
+    """What the model of this scheduler predicts."""
+    config = scheduler.config
+    flows = type(scheduler).__name__.startswith("FlowMatch") or config.get("use_flow_sigmas")
+    if not flows:
+        return NOISE
+    return CLEAN if config.get("prediction_type") == "sample" else FLOW
+
+
+def names(kind: str) -> list[str]:
+    """The samplers that a model of this kind takes; those with a spacing are named with it too."""
+    taken = [each for each in SAMPLERS if each.scheduler(kind)]
+    plain = [each.name for each in taken]
+    if kind != NOISE:
+        return plain
+    return plain + [f"{each.name} {how}" for each in taken if each.spaced for how in SPACINGS]
+
+
+def own_name(scheduler: Any) -> tuple[str, str | None]:
+    """The name and spacing of the sampler that a model comes with."""
+    config, kind = scheduler.config, kind_of(scheduler)
+    spacing = next((how for how, key in SPACINGS.items() if config.get(key)), None)
+    for each in SAMPLERS:
+        same = all(config.get(key, value) == value for key, value in each.options.items())
+        if each.scheduler(kind) == type(scheduler).__name__ and same:
+            return each.name, spacing
+    return type(scheduler).__name__.removesuffix("Scheduler"), spacing
+
+
+def named(scheduler: Any, sampler: str, spacing: str | None) -> tuple[str, str | None]:
+    """The sampler's name and spacing as recipes record them; UsageError where it does not fit."""
+    own, kind = own_name(scheduler), kind_of(scheduler)
+    words = sampler.strip()
+    for how in SPACINGS:
+        if words.lower().endswith(f" {how.lower()}"):
+            words, spacing = words[: -len(how) - 1], how
+    if spacing and spacing.lower() in ("automatic", "normal", "simple"):
+        spacing = None
+    if _plain(words) == _plain(own[0]) and spacing in (None, own[1]):
+        return own
+    found = next((each for each in SAMPLERS if _plain(each.name) == _known(words)), None)
+    if found is None:
+        raise UsageError(f"unknown sampler {sampler!r}; {_taken(kind)}")
+    if not found.scheduler(kind):
+        raise UsageError(f"sampler {sampler!r} does not fit; {_taken(kind)}")
+    if spacing is None:
+        return found.name, None
+    how = next((how for how in SPACINGS if how.lower() == spacing.lower()), "")
+    if not (how and found.spaced and kind == NOISE):
+        raise UsageError(f"{spacing!r} does not go with sampler {found.name!r}; {_taken(kind)}")
+    return found.name, how
+
+
+def make(scheduler: Any, sampler: str, spacing: str | None, generator: Any) -> Any:
+    """A new scheduler over the model's own noise schedule, with no state from the last picture.
+
+    Some pipelines do not hand their generator to the scheduler, so it is bound here: otherwise
+    samplers that add noise would draw it unseeded.
+    """
+    import diffusers
+
+    made = _with(diffusers, scheduler, sampler, spacing)
+    if "generator" in made.step.__code__.co_varnames[: made.step.__code__.co_argcount]:
+        made.step = partial(made.step, generator=generator)
+    return made
+
+
+def _with(diffusers: Any, scheduler: Any, sampler: str, spacing: str | None) -> Any:
+    own = type(scheduler)
+    if (sampler, spacing) == own_name(scheduler):
+        return own.from_config(scheduler.config)
+    kind = kind_of(scheduler)
+    chosen = next(each for each in SAMPLERS if each.name == sampler)
+    options = dict(chosen.options)
+    if kind == NOISE:
+        options |= {key: how == spacing for how, key in SPACINGS.items() if chosen.spaced}
+    name = str(chosen.scheduler(kind))
+    if kind == FLOW and not name.startswith("FlowMatch"):
+        shift = scheduler.config.get("shift") or scheduler.config.get("flow_shift", 1.0)
+        options |= {
+            "use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift,
+        }  # fmt: skip
+    if kind == FLOW and name.startswith("FlowMatch"):
+        shift = scheduler.config.get("shift") or scheduler.config.get("flow_shift", 1.0)
+        options["shift"] = shift
+    return getattr(diffusers, name).from_config(scheduler.config, **options)
+
+
+_TELLS = {NOISE: "noise", FLOW: "flow", CLEAN: "clean latents"}
+
+
+def _taken(kind: str) -> str:
+    taken = [each for each in SAMPLERS if each.scheduler(kind)]
+    text = f"known to a model that predicts {_TELLS[kind]} are "
+    text += ", ".join(each.name for each in taken)
+    if kind != NOISE:
+        return text
+    spaced = ", ".join(each.name for each in taken if each.spaced)
+    return f"{text}; with {' or '.join(SPACINGS)} after it: {spaced}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-]", "", name.lower())
+
+
+def _known(words: str) -> str:
+    return _plain(_ALSO.get(_plain(words), words))
