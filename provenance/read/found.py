@@ -98,16 +98,18 @@ def recipe_from(
     **texts: Any,
 ) -> Recipe:
     """A Recipe of whatever was read; what cannot be right is left out."""
+    negative = text_of(texts.pop("negative", None)) or ""
+    named: dict[str, Any] = {name: text_of(value) or None for name, value in texts.items()}
     return Recipe(
         prompt=text_of(prompt) or "",
-        negative=text_of(texts.pop("negative", None)) or "",
+        negative=negative,
         seed=whole(seed, -(2**63), 2**64),
         steps=whole(steps, 0, 100_000),
         guidance=real(guidance),
         width=whole(size[0], 1, 1_000_000),
         height=whole(size[1], 1, 1_000_000),
         loras=tuple(loras)[:MAX_LORAS],
-        **{name: text_of(value) or None for name, value in texts.items()},
+        **named,
     )
 
 
