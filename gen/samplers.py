@@ -1,7 +1,7 @@
 """Samplers by the names people know → diffusers' schedulers, for each kind of model. A table.
 
-What a model predicts decides which samplers it takes: noise or velocity along a noise schedule,
-the flow from picture to noise, or the clean latents under flow sigmas.
+What a model comes with decides which samplers it takes: one for noise or velocity along a noise
+schedule, one for the flow from picture to noise, or one of the first kind under flow sigmas.
 """
 
 import re
@@ -11,27 +11,33 @@ from typing import Any
 
 from provenance.errors import UsageError
 
-NOISE, FLOW, CLEAN = "noise", "flow", "clean"
+NOISE, FLOW, SIGMAS = "noise", "flow", "sigmas"
 
 
 @dataclass(frozen=True)
 class Sampler:
     """One sampler: its scheduler for models that predict noise, and for flow models.
 
-    `clean` says whether the flow scheduler also takes models that predict clean latents.
+    `under` says whether the one for noise takes models under flow sigmas too; `first_order` that
+    the first order of DPM-Solver++ does so in its place, which on a straight path is Euler's.
     """
 
     name: str
     noise: str | None
     flow: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    clean: bool = False
+    under: bool = False
+    first_order: bool = False
     spaced: bool = False  # takes Karras and Exponential
 
     def scheduler(self, kind: str) -> str | None:
-        if kind == NOISE:
-            return self.noise
-        return self.flow if kind == FLOW or self.clean else None
+        if kind == SIGMAS:
+            return _MULTI if self.first_order else self.noise if self.under else None
+        return self.noise if kind == NOISE else self.flow
+
+    def settings(self, kind: str) -> dict[str, Any]:
+        first = kind == SIGMAS and self.first_order
+        return {**_PP, "solver_order": 1} if first else dict(self.options)
 
 
 _MULTI, _SINGLE = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
@@ -40,20 +46,20 @@ _SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 _FLOW_EULER = "FlowMatchEulerDiscreteScheduler"
 
 SAMPLERS = (
-    Sampler("Euler", "EulerDiscreteScheduler", _FLOW_EULER, spaced=True),
+    Sampler("Euler", "EulerDiscreteScheduler", _FLOW_EULER, first_order=True, spaced=True),
     Sampler("Euler a", "EulerAncestralDiscreteScheduler"),
     Sampler("Heun", "HeunDiscreteScheduler", spaced=True),
     Sampler("LMS", "LMSDiscreteScheduler", spaced=True),
     Sampler("DPM2", "KDPM2DiscreteScheduler", spaced=True),
     Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", spaced=True),
-    Sampler("DPM++ 2M", _MULTI, _MULTI, _PP, clean=True, spaced=True),
-    Sampler("DPM++ 2M SDE", _MULTI, _MULTI, _SDE, clean=True, spaced=True),
-    Sampler("DPM++ 3M", _MULTI, _MULTI, {**_PP, "solver_order": 3}, clean=True, spaced=True),
-    Sampler("DPM++ SDE", _SINGLE, _SINGLE, _SDE, clean=True, spaced=True),
-    Sampler("DPM++ 2S", _SINGLE, _SINGLE, _PP, clean=True, spaced=True),
-    Sampler("UniPC", "UniPCMultistepScheduler", "UniPCMultistepScheduler", clean=True, spaced=True),
+    Sampler("DPM++ 2M", _MULTI, _MULTI, _PP, under=True, spaced=True),
+    Sampler("DPM++ 2M SDE", _MULTI, _MULTI, _SDE, under=True, spaced=True),
+    Sampler("DPM++ 3M", _MULTI, _MULTI, {**_PP, "solver_order": 3}, under=True, spaced=True),
+    Sampler("DPM++ SDE", _SINGLE, _SINGLE, _SDE, under=True, spaced=True),
+    Sampler("DPM++ 2S", _SINGLE, _SINGLE, _PP, under=True, spaced=True),
+    Sampler("UniPC", "UniPCMultistepScheduler", "UniPCMultistepScheduler", under=True, spaced=True),
     Sampler("DEIS", "DEISMultistepScheduler", "DEISMultistepScheduler",
-            {"algorithm_type": "deis"}, clean=True, spaced=True),
+            {"algorithm_type": "deis"}, under=True, spaced=True),
     Sampler("DDIM", "DDIMScheduler"),
     Sampler("DDPM", "DDPMScheduler"),
     Sampler("PLMS", "PNDMScheduler", options={"skip_prk_steps": True}),
@@ -70,12 +76,10 @@ _ALSO = {
 
 
 def kind_of(scheduler: Any) -> str:
-    """What the model of this scheduler predicts."""
-    config = scheduler.config
-    flows = type(scheduler).__name__.startswith("FlowMatch") or config.get("use_flow_sigmas")
-    if not flows:
-        return NOISE
-    return CLEAN if config.get("prediction_type") == "sample" else FLOW
+    """What the model of this scheduler predicts, and how its pipeline asks for it."""
+    if type(scheduler).__name__.startswith("FlowMatch"):
+        return FLOW
+    return SIGMAS if scheduler.config.get("use_flow_sigmas") else NOISE
 
 
 def names(kind: str) -> list[str]:
@@ -92,7 +96,7 @@ def own_name(scheduler: Any) -> tuple[str, str | None]:
     config, kind = scheduler.config, kind_of(scheduler)
     spacing = next((how for how, key in SPACINGS.items() if config.get(key)), None)
     for each in SAMPLERS:
-        same = all(config.get(key, value) == value for key, value in each.options.items())
+        same = all(config.get(key, value) == value for key, value in each.settings(kind).items())
         if each.scheduler(kind) == type(scheduler).__name__ and same:
             return each.name, spacing
     return type(scheduler).__name__.removesuffix("Scheduler"), spacing
@@ -142,7 +146,7 @@ def _with(diffusers: Any, scheduler: Any, sampler: str, spacing: str | None) -> 
         return own.from_config(scheduler.config)
     kind = kind_of(scheduler)
     chosen = next(each for each in SAMPLERS if each.name == sampler)
-    options = dict(chosen.options)
+    options = chosen.settings(kind)
     if kind == NOISE:
         options |= {key: how == spacing for how, key in SPACINGS.items() if chosen.spaced}
     name = str(chosen.scheduler(kind))
@@ -157,7 +161,7 @@ def _with(diffusers: Any, scheduler: Any, sampler: str, spacing: str | None) -> 
     return getattr(diffusers, name).from_config(scheduler.config, **options)
 
 
-_TELLS = {NOISE: "noise", FLOW: "flow", CLEAN: "clean latents"}
+_TELLS = {NOISE: "noise", FLOW: "flow", SIGMAS: "clean latents or flow under flow sigmas"}
 
 
 def _taken(kind: str) -> str:

@@ -14,7 +14,7 @@ from provenance.recipe import Recipe
 from tests import tiny_pipelines
 
 KINDS = {"epsilon": samplers.NOISE, "v_prediction": samplers.NOISE, "flow": samplers.FLOW,
-         "clean": samplers.CLEAN}  # fmt: skip
+         "clean": samplers.SIGMAS, "flow under sigmas": samplers.SIGMAS}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,9 @@ def model_scheduler(predicts: str) -> Any:
 
     if predicts == "flow":
         return d.FlowMatchEulerDiscreteScheduler(shift=3.0)
-    if predicts == "clean":
-        return d.DPMSolverMultistepScheduler(prediction_type="sample", use_flow_sigmas=True)
+    if KINDS[predicts] == samplers.SIGMAS:
+        prediction = "sample" if predicts == "clean" else "flow_prediction"
+        return d.DPMSolverMultistepScheduler(prediction_type=prediction, use_flow_sigmas=True)
     return d.PNDMScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
         prediction_type=predicts, skip_prk_steps=True, steps_offset=1,
@@ -43,7 +44,7 @@ def perfect(predicts: str, scheduler: Any, target: Any, noisy: Any, at: Any) -> 
     """What a model that knows `target` predicts for `noisy` (as handed to a model) at time `at`."""
     if predicts == "clean":
         return target
-    if predicts == "flow":
+    if predicts.startswith("flow"):
         sigma = float(at) / 1000
         return (noisy - target) / max(sigma, 1e-4)
     kept = scheduler.alphas_cumprod[int(at)]
@@ -73,9 +74,11 @@ def test_a_perfect_model_is_followed_to_its_picture(predicts: str, name: str) ->
     assert float((latents - target).abs().mean()) < 0.12
 
 
-@pytest.mark.parametrize("family", ["sd15", "sd3", "flux", "pixart"])
-def test_every_sampler_paints_the_same_twice(painters: dict[str, Painter], family: str) -> None:
-    painter = painters[family]
+@pytest.mark.parametrize("family", ["sd15", "sd3", "flux", "pixart", "starter"])
+def test_every_sampler_paints_the_same_twice(
+    painters: dict[str, Painter], starter: Painter, family: str
+) -> None:
+    painter = {**painters, "starter": starter}[family]
     kind = samplers.kind_of(painter.pipeline.scheduler)  # type: ignore[attr-defined]
     seen = []
     known = samplers.names(kind)
@@ -121,7 +124,7 @@ def test_names_are_read_as_people_write_them(
             "Euler a",
             "'Euler a' does not fit; known to a model that predicts flow are Euler, DPM",
         ),
-        ("clean", "Euler", "predicts clean latents are DPM"),
+        ("clean", "Euler a", "predicts clean latents or flow under flow sigmas are Euler, DPM"),
         ("flow", "DPM++ 2M Karras", "'Karras' does not go with sampler 'DPM"),
         (
             "epsilon",
