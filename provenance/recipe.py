@@ -72,31 +72,23 @@ class Recipe:
         """A digest that two recipes share when they are the same; None where too little is known.
 
         What decides the pixels must be known: model, seed, steps, guidance and size. An unnamed
-        sampler counts as a sampler of its own.
+        sampler counts as a sampler of its own. A VAE is left out, because many files name the one
+        that the model has anyway, and so are embeddings, whose words are in the prompt.
         """
         needed = (self.model_hash, self.seed, self.steps, self.guidance, self.width, self.height)
         if any(value is None for value in needed):
             return None
-        identity = {
+        identity: dict[str, Any] = {
             "prompt": " ".join(self.prompt.split()),
             "negative": " ".join(self.negative.split()),
             "model": str(self.model_hash).lower().removeprefix("0x")[:10],
             "numbers": [self.seed, self.steps, float(self.guidance or 0), self.width, self.height],
             "sampler": _sampler(self.sampler, self.scheduler),
             "loras": sorted([(lora.hash or lora.name).lower(), lora.weight] for lora in self.loras),
-        } | self._further()
-        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-    def _further(self) -> dict[str, Any]:
-        """What few recipes have; absent from the identity of the others."""
-        parts = {
-            "vae": self.vae and (self.vae.hash or self.vae.name).lower(),
-            "embeddings": sorted((each.hash or each.name).lower() for each in self.embeddings),
-            "init": [self.init_hash or self.init, self.strength]
-            if self.init or self.init_hash
-            else None,
         }
-        return {name: value for name, value in parts.items() if value}
+        if begins := self.init_hash or self.init:
+            identity["init"] = [begins, self.strength]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Every field; the last five only where they are set."""
