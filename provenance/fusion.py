@@ -21,7 +21,7 @@ from provenance.local.look import Alignment
 WEIGHTS = Path(__file__).with_name("fusion.safetensors")
 DESCRIPTORS = ("firsthand-256", "pdq-256", "phash-256", "dhash-256", "phash-64")
 """Those whose similarities are evidence; any other version of one is another version of fusion."""
-SPEC = DescriptorSpec("fusion", "2", "cosine", len(DESCRIPTORS) + 15)
+SPEC = DescriptorSpec("fusion", "3", "cosine", len(DESCRIPTORS) + 15)
 _WIDTH = 8.0  # log-odds at which the squashed are 3/4
 
 Members = Mapping[str, NDArray[np.float32]]

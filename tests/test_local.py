@@ -167,6 +167,8 @@ def test_pieces_in_another_order_are_several_regions(photo: Photo) -> None:
     assert one is not None
     assert len(one.regions) == 1
     assert found.agreement.overlap > one.agreement.overlap
+    exact, cells = found.agreement.exact_cells, found.agreement.cells
+    assert exact > 0.75 * cells, "both pieces are exact"
 
 
 def test_points_on_a_line_and_points_thrown_together_bend_nothing() -> None:

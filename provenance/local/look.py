@@ -17,8 +17,9 @@ Polygon = tuple[tuple[float, float], ...]
 class Agreement(NamedTuple):
     """What speaks for a reference being in a picture: the more, the more likely.
 
-    `cells` counts the distinct places that the transforms explain, `exact_cells` those that the
-    best has within a pixel and a half (of 512 a side); all else is 0..1. `share` is the share of
+    `cells` counts the distinct places that the transforms explain, `exact_cells` those that they
+    have within a pixel and a half (of 512 a side), of a further transform those beyond the first
+    ten: so many may be exact by choice. All else is 0..1. `share` is the share of
     the pairs of features that look alike which they explain; `overlap` that of the reference
     between these; `explained` that of the picture's features. Of the features that both could show
     by the best transform, whichever has fewer, `matched` is the share that it explains, `support`
@@ -114,7 +115,7 @@ def _agreement(fits: list[Fit], seen: _Seen, picture: Features, reference: Featu
     moved = found.moved(seen.there)
     cosines = (seen.rows[mine] * reference.descriptors[theirs]).sum(1)
     apart = np.linalg.norm(seen.here[:, None] - moved[None], axis=2) / max(1.0, found.scale)
-    exact = apart[mine, theirs] < _EXACT
+    exact, *more = (_exact_cells(each, seen) for each in fits)
     partners = (apart < _NEAR) & (seen.rows @ reference.descriptors.T > _SIMILAR)
     both = min(_inside(moved, seen.mine), _inside(found.moved_back(seen.here), seen.theirs))
     both = max(both, _FEW)
@@ -123,7 +124,7 @@ def _agreement(fits: list[Fit], seen: _Seen, picture: Features, reference: Featu
     cells = sum(each.cells for each in fits)
     return Agreement(
         cells=cells,
-        exact_cells=cells_of(seen.here[mine[exact]], seen.there[theirs[exact]]),
+        exact_cells=exact + sum(max(0, cells - _FEW) for cells in more),
         share=_rounded(sum(len(each.rows) for each in fits) / len(pairs[0])),
         overlap=_rounded(sum(_hull_area(each.reference_points / seen.theirs) for each in fits)),
         explained=_rounded(cells / len(picture)),
@@ -138,11 +139,17 @@ def _agreement(fits: list[Fit], seen: _Seen, picture: Features, reference: Featu
     )
 
 
+def _exact_cells(found: Fit, seen: _Seen) -> int:
+    here, there = seen.here[seen.pairs[0][found.rows]], seen.there[seen.pairs[1][found.rows]]
+    exact = np.linalg.norm(here - found.moved(there), axis=1) < _EXACT * max(1.0, found.scale)
+    return cells_of(here[exact], there[exact])
+
+
 ALIGNED = 6  # cells from which two pictures count as aligned
 _NEAR = 5.0  # pixels within which a feature is at its place
 _EXACT = 1.5  # pixels within which it is where the same pixels would be
 _SIMILAR = 0.8  # cosine from which features are similar
-_FEW = 10  # features: a share of fewer says nothing
+_FEW = 10  # features, or places: a share of fewer says nothing
 
 
 def _rounded(share: float) -> float:
