@@ -23,10 +23,9 @@ from index.library import Library
 from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.fingerprint import content_hash
-from provenance.label.png import labelled_png
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
-from tests.conftest import hash_policy, hashes_only
+from tests.conftest import hash_policy, hashes_only, labeller
 from tests.test_studio import Held
 from ui.app import create_app, launch
 
@@ -78,12 +77,12 @@ def studio(tmp_path: Path, starter: Painter) -> Iterator[Studio]:
     verdict = Verdict(Decision.CLEAR, (), (), "none", "0", 0)
     for recipe in (REFUSED, COPIED):
         complete = starter.complete(recipe)
-        png = labelled_png(starter.paint(complete, lambda done, steps: None), complete, verdict)
-        (gallery / f"{recipe.seed}.png").write_bytes(png)
+        image = starter.paint(complete, lambda done, steps: None)
+        (gallery / f"{recipe.seed}.png").write_bytes(labeller()(image, complete, verdict).data)
     with Library.create(tmp_path / "library", hashes_only().specs) as library:
         ingest(FolderSource(gallery), library, hashes_only)
         checker = Checker(hashes_only(), library, hash_policy())
-        yield Studio(starter, checker, [RecipeGate(library)], Held())
+        yield Studio(starter, checker, [RecipeGate(library)], Held(), labeller())
 
 
 @pytest.fixture

@@ -4,12 +4,17 @@ Everything shown was written by others: no control character of theirs reaches t
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
 from rich.text import Text
 
+from provenance.label.authority import Credential
 from ui.evidence import Row
 
+NO_TIMESTAMPS = "none: no network is used; signatures are believed until the signer expires"
 _STRENGTH = {"claimed": "yellow", "signed": "green", "measured": "cyan"}
 _LONG = 600  # characters of one value that are shown
 _SHOWN = 40  # claims
@@ -37,6 +42,18 @@ def page(row: Row) -> Text:
     if not (row["claims"] or row["recipe"]):
         text.append("  says nothing about itself, which proves nothing\n", "dim")
     return text
+
+
+def signing(held: Credential, place: Path) -> Iterator[str]:
+    """What pictures are signed with, a line for each fact."""
+    root = held.certificates[-1]
+    until = f"{root.not_valid_after_utc:%Y-%m-%d}"
+    days = (held.expires - datetime.now(UTC)).days
+    yield f"signer      {_clean(held.name)} ({held.algorithm}), from {place}"
+    yield f"expires     {held.expires:%Y-%m-%d}, in {days:,} days"
+    yield f"authority   {_clean(root.subject.rfc4514_string())}, until {until}"
+    yield f"SHA-256     {root.fingerprint(SHA256()).hex(':')}"
+    yield f"timestamps  {_clean(held.timestamp_authority or NO_TIMESTAMPS)}"
 
 
 def _lines(row: Row) -> Iterator[tuple[str, str, str]]:

@@ -17,12 +17,12 @@ from provenance.read.found import Claim, Found, Parent, Strength, items_of, obje
 from provenance.read.labels import source_type_claim
 
 # The outcomes are none, trusted, unknown-signer, expired-signer, broken, remote-only, unreadable.
-_FORMATS = {
+FORMATS = {
     "PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp",
     "GIF": "image/gif", "TIFF": "image/tiff", "AVIF": "image/avif", "HEIF": "image/heif",
     "JXL": "image/jxl",
 }  # fmt: skip
-_SETTINGS: dict[str, Any] = {
+OFFLINE: dict[str, Any] = {
     "version": 1,
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {
@@ -32,19 +32,23 @@ _SETTINGS: dict[str, Any] = {
     },
 }
 _SOFT = ("signingCredential.untrusted", "signingCredential.expired")
+VERDICT = "firsthand.verdict"
+"""The label of the assertion in which Firsthand signs what its check said."""
+
 MAX_MANIFESTS = 50
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """`signer` is known only where the outcome is trusted; elsewhere names are mere claims."""
+    """`signer` and `verdict` are known only where the outcome is trusted; else they are claims."""
 
     outcome: str
     signer: str | None = None
     found: tuple[Found, ...] = ()
+    verdict: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"outcome": self.outcome, "signer": self.signer, "verdict": None}
+        return {"outcome": self.outcome, "signer": self.signer, "verdict": self.verdict}
 
 
 def read_credentials(data: bytes, kind: str, anchors: str = "") -> Credentials | None:
@@ -54,27 +58,45 @@ def read_credentials(data: bytes, kind: str, anchors: str = "") -> Credentials |
     """
     import c2pa
 
-    if kind not in _FORMATS:
+    if kind not in FORMATS:
         return None
     context = _context(anchors)
     try:
-        with c2pa.Reader(_FORMATS[kind], io.BytesIO(data), context=context) as reader:
+        with c2pa.Reader(FORMATS[kind], io.BytesIO(data), context=context) as reader:
             results, told = reader.get_validation_results() or {}, json.loads(reader.json())
     except c2pa.C2paError as error:
         return Credentials(_failed(str(error)))
     outcome = _outcome(object_of(results.get("activeManifest")))
     manifests, active = object_of(told.get("manifests")), str(told.get("active_manifest"))
     signed = [active] if outcome == "trusted" else []
-    if signed and not any(_failures(results)):
+    if signed and not any(_failures(results, manifests)):
         signed += manifests.keys()
-    signer = _signer(object_of(manifests.get(active))) if signed else None
-    return Credentials(outcome, signer, tuple(_found(manifests, signed)))
+    found = tuple(_found(manifests, signed))
+    if not signed:
+        return Credentials(outcome, found=found)
+    manifest = object_of(manifests.get(active))
+    return Credentials(outcome, _signer(manifest), found, _verdict(manifest))
 
 
-def _failures(results: dict[str, Any]) -> Iterator[set[str]]:
-    """What is wrong with each ingredient's own manifest: its signer may be another one."""
+def _failures(results: dict[str, Any], manifests: dict[str, Any]) -> Iterator[set[str]]:
+    """What is wrong with each ingredient's own manifest: its signer may be another one.
+
+    What was wrong already when it was made an ingredient is no difference (delta) to now.
+    """
     for delta in map(object_of, items_of(results.get("ingredientDeltas"))):
         yield _codes(object_of(delta.get("validationDeltas")), "failure")
+    for manifest in map(object_of, manifests.values()):
+        for ingredient in map(object_of, items_of(manifest.get("ingredients"))):
+            recorded = object_of(ingredient.get("validation_results"))
+            yield _codes(object_of(recorded.get("activeManifest")), "failure")
+
+
+def _verdict(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """What Firsthand's check said, where the manifest is Firsthand's."""
+    for assertion in map(object_of, items_of(manifest.get("assertions"))):
+        if assertion.get("label") == VERDICT:
+            return object_of(assertion.get("data"))
+    return None
 
 
 @lru_cache(maxsize=4)
@@ -83,7 +105,7 @@ def _context(anchors: str) -> Any:
 
     trust = {"trust": {"user_anchors": anchors}} if anchors else {}
     try:
-        return c2pa.Context.from_dict(_SETTINGS | trust)
+        return c2pa.Context.from_dict(OFFLINE | trust)
     except c2pa.C2paError as error:
         raise UsageError(f"trusted certificates must be PEM: {error}") from None
 
@@ -142,6 +164,8 @@ def _claims(label: str, data: dict[str, Any], source: str) -> Iterator[Claim]:
                 yield source_type_claim(uri, source)
             if agent := _name(action.get("softwareAgent")):
                 yield Claim("software-agent", agent, source)
+    elif label == VERDICT and (decision := text_of(data.get("decision"))):
+        yield Claim("verdict", decision[:100], source)
     elif label == "c2pa.ai_generated_content" and (model := text_of(data.get("model"))):
         yield Claim("ai-system", model, source)
 
