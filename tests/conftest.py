@@ -59,6 +59,11 @@ def signer() -> Signer:
         return Signer(local_credential(Path(place)))
 
 
+def root() -> str:
+    """The certificate (PEM) by which the tests' signer is believed."""
+    return signer().credential.authority.decode()
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRSTHAND_HOME", str(tmp_path / "home"))

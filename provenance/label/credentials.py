@@ -31,6 +31,7 @@ OFFLINE: dict[str, Any] = {
         "decode_identity_assertions": False,
     },
 }
+_WITHIN = "self#jumbf=/c2pa"
 _SOFT = ("signingCredential.untrusted", "signingCredential.expired")
 VERDICT = "firsthand.verdict"
 """The label of the assertion in which Firsthand signs what its check said."""
@@ -69,7 +70,7 @@ def read_credentials(data: bytes, kind: str, anchors: str = "") -> Credentials |
     outcome = _outcome(object_of(results.get("activeManifest")))
     manifests, active = object_of(told.get("manifests")), str(told.get("active_manifest"))
     signed = [active] if outcome == "trusted" else []
-    if signed and not any(_failures(results, manifests)):
+    if signed and _all_sound(results, manifests):
         signed += manifests.keys()
     found = tuple(_found(manifests, signed))
     if not signed:
@@ -78,17 +79,32 @@ def read_credentials(data: bytes, kind: str, anchors: str = "") -> Credentials |
     return Credentials(outcome, _signer(manifest), found, _verdict(manifest))
 
 
-def _failures(results: dict[str, Any], manifests: dict[str, Any]) -> Iterator[set[str]]:
-    """What is wrong with each ingredient's own manifest: its signer may be another one.
+def _all_sound(results: dict[str, Any], manifests: dict[str, Any]) -> bool:
+    """Whether every ingredient's own manifest is intact, by a signer who is trusted now.
 
-    What was wrong already when it was made an ingredient is no difference (delta) to now.
+    What was found when it was made an ingredient is recorded with it; what is found otherwise now
+    is in the deltas.
     """
-    for delta in map(object_of, items_of(results.get("ingredientDeltas"))):
-        yield _codes(object_of(delta.get("validationDeltas")), "failure")
-    for manifest in map(object_of, manifests.values()):
-        for ingredient in map(object_of, items_of(manifest.get("ingredients"))):
-            recorded = object_of(ingredient.get("validation_results"))
-            yield _codes(object_of(recorded.get("activeManifest")), "failure")
+    deltas = {
+        delta.get("ingredientAssertionURI"): object_of(delta.get("validationDeltas"))
+        for delta in map(object_of, items_of(results.get("ingredientDeltas")))
+    }
+    return all(
+        _sound(
+            ingredient, deltas.get(f"{_WITHIN}/{name}/c2pa.assertions/{ingredient.get('label')}")
+        )
+        for name, manifest in manifests.items()
+        for ingredient in map(object_of, items_of(object_of(manifest).get("ingredients")))
+        if ingredient.get("active_manifest")
+    )
+
+
+def _sound(ingredient: dict[str, Any], delta: dict[str, Any] | None) -> bool:
+    recorded = object_of(object_of(ingredient.get("validation_results")).get("activeManifest"))
+    now = delta or {}
+    broken = _codes(recorded, "failure") - set(_SOFT) or _codes(now, "failure")
+    passed = _codes(recorded, "success") | _codes(now, "success")
+    return not broken and "signingCredential.trusted" in passed
 
 
 def _verdict(manifest: dict[str, Any]) -> dict[str, Any] | None:

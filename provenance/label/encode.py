@@ -1,7 +1,8 @@
 """A picture and the texts that go with it → a PNG, JPEG or WebP file. Knows nothing of signing."""
 
 import io
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -14,7 +15,9 @@ MIME = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 SUFFIX = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 JPEG_ROOM = 65_000  # bytes of EXIF, and of XMP: a JPEG segment holds no more
 
+_EXIF = b"Exif\0\0MM\0*\0\0\0\x08"
 _EXIF_FOLDER, _USER_COMMENT, _DESCRIPTION = 0x8769, 0x9286, 0x010E
+_ASCII, _LONG, _UNDEFINED = 2, 4, 7
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,27 @@ def _chunks(texts: Texts) -> PngInfo:
     return info
 
 
-def _exif(texts: Texts) -> Image.Exif:
-    exif = Image.Exif()
-    if texts.aigc:
-        exif[_DESCRIPTION] = texts.aigc
-    if texts.parameters:
-        exif.get_ifd(_EXIF_FOLDER)[_USER_COMMENT] = user_comment(texts.parameters)
-    return exif
+def _exif(texts: Texts) -> bytes:
+    """An EXIF block, written here because Pillow gives user comments the type of plain bytes."""
+    first = [(_DESCRIPTION, _ASCII, texts.aigc.encode() + b"\0")] if texts.aigc else []
+    if not texts.parameters:
+        return _EXIF + _folder(first, 8)
+    after = len(_folder([*first, (_EXIF_FOLDER, _LONG, bytes(4))], 8)) + 8
+    first.append((_EXIF_FOLDER, _LONG, struct.pack(">I", after)))
+    comment = (_USER_COMMENT, _UNDEFINED, user_comment(texts.parameters))
+    return _EXIF + _folder(first, 8) + _folder([comment], after)
+
+
+def _folder(entries: Sequence[tuple[int, int, bytes]], at: int) -> bytes:
+    """A TIFF image file directory of (tag, type, value) that lies at this offset, big-endian."""
+    table, values = struct.pack(">H", len(entries)), b""
+    begin = at + 2 + 12 * len(entries) + 4
+    for tag, kind, body in entries:
+        short = len(body) <= 4
+        value = body.ljust(4, b"\0") if short else struct.pack(">I", begin + len(values))
+        table += struct.pack(">HHI", tag, kind, 1 if kind == _LONG else len(body)) + value
+        values += b"" if short else body + bytes(len(body) % 2)
+    return table + bytes(4) + values
 
 
 def user_comment(text: str) -> bytes:
