@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from PIL import Image
 from typer.testing import CliRunner
 
-from gen.initial import Initials
 from provenance.errors import CheckError, UsageError
 from provenance.inspect import inspect
 from provenance.label import authority
@@ -258,6 +257,19 @@ def test_an_expired_key_of_the_homes_is_made_anew_under_the_same_authority(
     assert old.authority == new.authority
 
 
+def test_a_clock_that_is_behind_makes_no_key_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Behind":
+            return cls(1970, 1, 1, tzinfo=tz)
+
+    made = local_credential(tmp_path)
+    monkeypatch.setattr(authority, "datetime", Behind)
+    assert local_credential(tmp_path) == made
+
+
 def test_a_damaged_key_file_is_said_and_left_alone(tmp_path: Path) -> None:
     local_credential(tmp_path)
     whole = (tmp_path / "signer.pem").read_bytes()
@@ -335,23 +347,6 @@ def test_an_input_without_credentials_is_named(tmp_path: Path) -> None:
         row = row_of(began(out.getvalue()), tmp_path)
         assert row["credentials"]["outcome"] == "trusted"
         assert {"uri": "in.png", "why": "C2PA ingredient (parentOf)"} in row["parents"]
-
-
-def test_an_input_that_changed_after_painting_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "in.png"
-    IMAGE.save(path)
-    initials = Initials(_Pipeline())
-    initials.make = lambda: None  # type: ignore[method-assign]
-    name, made = initials.completed(RECIPE.with_changes(init=str(path)))
-    recipe = RECIPE.with_changes(init=name, init_hash=made)
-    assert initials.data(recipe) == path.read_bytes()
-    Image.new("RGB", (96, 64)).save(path)
-    with pytest.raises(UsageError, match="has changed"):
-        initials.data(recipe)
-
-
-class _Pipeline:
-    vae = None
 
 
 def test_references_are_named_where_the_policy_says_so(tmp_path: Path) -> None:

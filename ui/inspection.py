@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from rich.text import Text
 
 from provenance.label.authority import Credential
+from provenance.read.found import object_of
 from ui.evidence import Row
 
 NO_TIMESTAMPS = "none: no network is used; signatures are believed until the signer expires"
@@ -78,6 +79,15 @@ def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
         style = {"trusted": "green", "broken": "red"}.get(held["outcome"], "dim")
         signer = _clean(held["signer"] or "")
         yield "credentials", f"{_CREDENTIALS[held['outcome']]} {signer}".strip(), style
+        if said := held["verdict"]:
+            yield "check", _verdict(said), style
+
+
+def _verdict(said: dict[str, Any]) -> str:
+    """What a trusted signer says of Firsthand's check."""
+    library = object_of(said.get("library"))
+    against = f"{_clean(library.get('references'))} references"
+    return f"{_clean(said.get('decision'))}, by policy {_clean(said.get('policy'))}, {against}"
 
 
 def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:

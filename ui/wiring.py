@@ -118,9 +118,9 @@ def add_descriptors(
 def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> Studio:
     """The studio with the settings' model; `gated=False` leaves the recipe gate out (the demo)."""
     gates = [RecipeGate(checker.index)] if gated else []
-    signer = make_signer(settings)
+    saved_as, signer = style(settings), make_signer(settings)
     painter = make_painter(settings)
-    label = Labeller(style(settings), signer, painter.begun, cite=checker.policy.cite)
+    label = Labeller(saved_as, signer, painter.begun, cite=checker.policy.cite)
     return Studio(painter, checker, gates, partial(hold_for_review, settings.review), label)
 
 
@@ -227,7 +227,7 @@ def hold_for_review(store: Path, picture: Labelled, recipe: Recipe, verdict: Ver
     while path.exists():
         number += 1
         path = path.with_stem(f"{path.stem.removesuffix(f'_{number - 1}')}_{number}")
-    evidence = {**verdict.to_json(), "recipe": recipe.to_json()}
+    evidence = {**verdict.to_json(), "recipe": recipe.to_json(), "labels": picture.labels}
     body = json.dumps(evidence, indent=1, ensure_ascii=False)
     write_whole(path.with_suffix(".json"), body.encode())
     write_whole(path, picture.data)

@@ -77,10 +77,10 @@ def local_credential(folder: Path) -> Credential:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(folder):
-            if (kept := _kept(folder / SIGNER)) and _valid(kept.leaf):
+            if (kept := _kept(folder / SIGNER)) and not _expired(kept.leaf):
                 return kept
             authority = _kept(folder / AUTHORITY)
-            if authority is None or not _valid(authority.leaf):
+            if authority is None or _expired(authority.leaf):
                 authority = _write(folder / AUTHORITY, *_authority())
             return _write(folder / SIGNER, *_signer(authority))
     except OSError as error:
@@ -101,8 +101,8 @@ def user_credential(key: Path, chain: Path, timestamp_authority: str | None = No
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"signing_key {key}, signing_chain {chain}: {error}") from None
-    if not _valid(made.leaf):
-        since, until = made.leaf.not_valid_before_utc, made.expires
+    since, until = made.leaf.not_valid_before_utc, made.expires
+    if since > datetime.now(UTC) or _expired(made.leaf):
         raise UsageError(f"{chain}: the certificate is valid from {since:%Y-%m-%d} to {until:%F}")
     return made
 
@@ -162,9 +162,9 @@ def _algorithm(key: PrivateKeyTypes) -> str:
     raise ValueError("C2PA signs with ECDSA (P-256, P-384, P-521), Ed25519 or RSA keys")
 
 
-def _valid(certificate: x509.Certificate) -> bool:
-    now = datetime.now(UTC)
-    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
+def _expired(certificate: x509.Certificate) -> bool:
+    """By the clock; one that is behind makes no certificate anew."""
+    return certificate.not_valid_after_utc <= datetime.now(UTC)
 
 
 _Made = tuple[ec.EllipticCurvePrivateKey, tuple[x509.Certificate, ...]]

@@ -86,7 +86,7 @@ def _all_sound(results: dict[str, Any], manifests: dict[str, Any]) -> bool:
     is in the deltas.
     """
     deltas = {
-        delta.get("ingredientAssertionURI"): object_of(delta.get("validationDeltas"))
+        str(delta.get("ingredientAssertionURI")): object_of(delta.get("validationDeltas"))
         for delta in map(object_of, items_of(results.get("ingredientDeltas")))
     }
     return all(

@@ -66,7 +66,7 @@ class Signer:
                     return self._signed(self._timed, data, mime, manifest, made_from), None
                 except CheckError as error:
                     self._ask_again = time.monotonic() + _PATIENCE
-                    missed = f"no timestamp: {error}"
+                    missed = f"no timestamp: {str(error).splitlines()[0]}"
         return self._signed(self._plain, data, mime, manifest, made_from), missed
 
     def _signed(
