@@ -1,5 +1,6 @@
 """What Firsthand writes into its files: read back by itself, by Pillow, by others' readers."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -9,23 +10,23 @@ import numpy as np
 import piexif
 import piexif.helper
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image, ImageFont, ImageOps
 from sd_parsers import ParserManager
 from sd_prompt_reader.image_data_reader import ImageDataReader
 
 from provenance.check import Checker
-from provenance.errors import UsageError
+from provenance.errors import CheckError, UsageError
 from provenance.fingerprint import content_hash
 from provenance.images import read_picture
 from provenance.inspect import inspect
 from provenance.label.encode import MIME
-from provenance.label.labeller import Labelled
+from provenance.label.labeller import Labelled, Labeller
 from provenance.label.profiles import PROFILES, Style, profile_named
 from provenance.label.visible import FONT, ink_height, put_label, sized
 from provenance.read import recipe_of
 from provenance.recipe import Lora, Part, Recipe
 from provenance.verdict import Decision, Verdict
-from tests.conftest import PHOTOS, labeller, root
+from tests.conftest import PHOTOS, labeller, root, signer
 from ui.settings import load_settings
 from ui.wiring import style
 
@@ -177,6 +178,40 @@ def test_a_labelled_picture_is_still_found(checker: Checker) -> None:
         verdict = checker.check(read_picture(made.data))
         assert verdict.decision is Decision.BLOCK
         assert verdict.matches[0].reference.title == "coffee.png"
+
+
+def test_mark_then_label_then_signature_then_record(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def mark(image: Image.Image, recipe: Recipe) -> Image.Image:
+        seen.append((image.tobytes(), recipe))
+        return ImageOps.invert(image)
+
+    def record(made: Labelled, recipe: Recipe, verdict: Verdict) -> None:
+        seen.append((made, recipe, verdict))
+
+    label = Labeller(Style(PROFILES["cn"]), signer(), mark=mark, record=record)
+    made = label(SMALL, RECIPE, VERDICT)
+    assert seen == [(SMALL.tobytes(), RECIPE), (made, RECIPE, VERDICT)]
+    assert hashlib.sha256(made.data).hexdigest() == made.labels["sha256"]
+    expected = put_label(ImageOps.invert(SMALL), "AI生成")
+    assert read_picture(made.data).image.tobytes() == expected.tobytes()
+    row = told(made, tmp_path)
+    assert row["credentials"]["outcome"] == "trusted"
+    assert row["credentials"]["verdict"]["checked"] == {
+        "alg": "blake3",
+        "content": content_hash(SMALL),
+        "since": ["invisible mark", "visible label: AI生成"],
+    }
+    assert made.labels["manifest"] in str(row["claims"])
+
+
+def test_no_record_no_picture() -> None:
+    def record(*_: Any) -> None:
+        raise CheckError("the ledger is gone")
+
+    with pytest.raises(CheckError, match="ledger"):
+        Labeller(Style(), signer(), record=record)(SMALL, RECIPE, VERDICT)
 
 
 @pytest.mark.parametrize("letter", ["雪", "😀"])

@@ -1,11 +1,10 @@
 """Labeller: picture, recipe and verdict → the file that may leave, with all that it says of itself.
 
-In this order: visible label → encoding, with the texts → signature. An invisible mark goes on
-before the visible label, and whoever keeps a record of what was made is told after the signature.
+In this order: invisible mark → visible label → encoding, with the texts → signature → record.
 
-The check is of the picture before anything is drawn into it or compressed; verdict and signature
-name that picture by its content hash. What travels has the fingerprint of the labelled picture,
-which is close to it.
+The check is of the picture before anything is done to its pixels; verdict and signature name that
+picture by its content hash, and say what was done since. What travels has the fingerprint of the
+labelled picture, which is close to it.
 """
 
 import hashlib
@@ -46,21 +45,24 @@ def _no_init(recipe: Recipe) -> bytes | None:
 class Labeller:
     """`init` gives the bytes of the file that a recipe begins with; `cite` names near references.
 
-    Raises CheckError where the file cannot be signed: no signature, no picture.
+    `mark` puts an invisible mark on; `record` is told of the signed file. Raises CheckError where
+    the file cannot be signed: no signature, no picture. Errors of the others are passed on.
     """
 
     style: Style
     signer: Signer
     init: Callable[[Recipe], bytes | None] = _no_init
     cite: bool = False
+    mark: Callable[[Image.Image, Recipe], Image.Image] | None = None
+    record: Callable[[Labelled, Recipe, Verdict], None] | None = None
 
     def __call__(self, image: Image.Image, recipe: Recipe, verdict: Verdict) -> Labelled:
         style, when = self.style, datetime.now(UTC)
         content, begun = content_hash(image), self.init(recipe)
-        picture = put_label(image, style.drawn) if style.drawn else image
-        texts, notes = texts_of(style, recipe, verdict, content, when, begun)
+        picture, changes = self._changed(image, recipe)
+        texts, notes = texts_of(style, recipe, verdict, when, content, changes, begun)
         data = encoded(picture, style.form, style.quality, texts)
-        said = manifest(recipe, verdict, agent(), when, content, style.drawn)
+        said = manifest(recipe, verdict, agent(), when, content, changes)
         said["label"] = f"urn:c2pa:{uuid.uuid4()}"
         near = reference_entries(verdict) if self.cite else []
         made_from = [Ingredient(writable(entry)) for entry in near]
@@ -76,4 +78,17 @@ class Labeller:
             "sha256": hashlib.sha256(data).hexdigest(),
             "notes": [*notes, *([missed] if missed else [])],
         }
-        return Labelled(data, SUFFIX[style.form], labels)
+        made = Labelled(data, SUFFIX[style.form], labels)
+        if self.record:
+            self.record(made, recipe, verdict)
+        return made
+
+    def _changed(self, image: Image.Image, recipe: Recipe) -> tuple[Image.Image, dict[str, str]]:
+        changes = {}
+        if self.mark:
+            image = self.mark(image, recipe)
+            changes["c2pa.watermarked.unbound"] = "invisible mark"
+        if self.style.drawn:
+            image = put_label(image, self.style.drawn)
+            changes["c2pa.addedText"] = f"visible label: {self.style.drawn}"
+        return image, changes

@@ -1,8 +1,9 @@
 """What a picture's Content Credentials say: how it was made, and what the check said of it.
 
-C2PA 2.2. Knows nothing of files and keys.
+C2PA 2.3. Knows nothing of files and keys.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,9 @@ from provenance.verdict import REVIEW_SCORE, Verdict
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 EDITED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+
+Changes = Mapping[str, str]
+"""What was done to the pixels after the check: C2PA's word for the action, and ours."""
 
 _INIT = "init"
 _MATCHES = 3
@@ -29,23 +33,24 @@ def manifest(
     agent: dict[str, str],
     when: datetime,
     content: str,
-    drawn: str | None,
+    changes: Changes,
 ) -> dict[str, Any]:
     """The manifest's definition, without ingredients.
 
-    `content` is the content hash of the picture that was checked, before anything was drawn into
-    it; `drawn` the visible label; `when` in UTC.
+    `content` is the content hash of the picture that was checked, `changes` what was done to its
+    pixels afterwards; `when` in UTC.
     """
     at = f"{when:%Y-%m-%dT%H:%M:%SZ}"
     actions = _actions(recipe, agent, at)
-    if drawn:
-        text = {"description": f"visible label: {drawn}", "softwareAgent": agent, "when": at}
-        actions.append({"action": "c2pa.addedText", **text})
+    actions += [
+        {"action": action, "description": words, "softwareAgent": agent, "when": at}
+        for action, words in changes.items()
+    ]
     return {
         "claim_generator_info": [agent],
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": actions}},
-            {"label": VERDICT, "data": _verdict(verdict, content, drawn)},
+            {"label": VERDICT, "data": _verdict(verdict, content, changes)},
         ],
     }
 
@@ -80,7 +85,7 @@ def _actions(recipe: Recipe, agent: dict[str, str], when: str) -> list[dict[str,
     return [opened, {"action": "c2pa.edited", **made}]
 
 
-def _verdict(verdict: Verdict, content: str, drawn: str | None) -> dict[str, Any]:
+def _verdict(verdict: Verdict, content: str, changes: Changes) -> dict[str, Any]:
     """The verdict without the references' addresses, which may be private."""
     chances = [match.chance for match in verdict.matches if match.chance is not None]
     return {
@@ -90,13 +95,18 @@ def _verdict(verdict: Verdict, content: str, drawn: str | None) -> dict[str, Any
         "library": {"version": verdict.library_version, "references": verdict.references},
         "nearest": [_distances(match) for match in verdict.matches[:_MATCHES]],
         "chance": min(chances, default=None),
-        "checked": {"alg": "blake3", "content": content, "before_label": drawn is not None},
+        "checked": checked(content, changes),
     }
 
 
 def _distances(match: Match) -> dict[str, Any]:
     told = ("score", "similarity", "overlap", "chance", "why")
     return {name: value for name, value in match.to_json().items() if name in told}
+
+
+def checked(content: str, changes: Changes) -> dict[str, Any]:
+    """Which picture the verdict is on, and what was done to it since (compression apart)."""
+    return {"alg": "blake3", "content": content, "since": list(changes.values())}
 
 
 def _reference(number: int, match: Match) -> dict[str, Any]:

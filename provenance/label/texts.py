@@ -12,7 +12,7 @@ from typing import Any
 from provenance.label.begun import claims_of
 from provenance.label.encode import JPEG_ROOM, Texts, xmp_packet
 from provenance.label.infotext import SOFTWARE, infotext
-from provenance.label.manifest import source_type
+from provenance.label.manifest import Changes, checked, source_type
 from provenance.label.profiles import Style
 from provenance.recipe import Recipe
 from provenance.verdict import Verdict
@@ -29,11 +29,11 @@ def agent() -> dict[str, str]:
 
 
 def texts_of(
-    style: Style, recipe: Recipe, verdict: Verdict, content: str, when: datetime,
-    begun: bytes | None,
+    style: Style, recipe: Recipe, verdict: Verdict, when: datetime, content: str,
+    changes: Changes, begun: bytes | None,
 ) -> tuple[Texts, list[str]]:  # fmt: skip
     """All texts, and what had to be left out of them."""
-    record = own_record(recipe, verdict, content, style.drawn)
+    record = own_record(recipe, verdict, content, changes)
     if begun:
         record["init"] = {"claims": claims_of(begun)}
     properties = {k: _utf8(v) for k, v in _properties(style, recipe, content, when).items()}
@@ -54,7 +54,7 @@ def _fitting(texts: Texts, record: dict[str, Any]) -> tuple[Texts, list[str]]:
     return Texts(parameters, own, texts.xmp, texts.aigc), [note]
 
 
-def own_record(recipe: Recipe, verdict: Verdict, content: str, drawn: str | None) -> dict[str, Any]:
+def own_record(recipe: Recipe, verdict: Verdict, content: str, changes: Changes) -> dict[str, Any]:
     """What the file says of its check: the verdict without the references' addresses."""
     nearest = max((match.score for match in verdict.matches), default=0.0)
     return {
@@ -63,7 +63,7 @@ def own_record(recipe: Recipe, verdict: Verdict, content: str, drawn: str | None
         "nearest_score": round(nearest, 4),
         "policy": verdict.policy,
         "library": {"version": verdict.library_version, "references": verdict.references},
-        "checked": {"alg": "blake3", "content": content, "before_label": drawn is not None},
+        "checked": checked(content, changes),
         "recipe": recipe.to_json(),
     }
 

@@ -35,7 +35,7 @@ def measure() -> None:
     for form in MIME:
         for profile in ("eu", "cn"):
             style = Style(PROFILES[profile], form)
-            texts, _ = texts_of(style, _RECIPE, _VERDICT, "0" * 64, datetime.now(UTC), None)
+            texts, _ = texts_of(style, _RECIPE, _VERDICT, datetime.now(UTC), "0" * 64, {}, None)
             label = Labeller(style, signer)
             encoding, whole = _medians(
                 lambda form=form, style=style, texts=texts: encoded(  # type: ignore[misc]
