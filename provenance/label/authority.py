@@ -100,7 +100,8 @@ def user_credential(key: Path, chain: Path, timestamp_authority: str | None = No
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     except ValueError as error:
-        raise UsageError(f"signing_key {key}, signing_chain {chain}: {error}") from None
+        why = str(error).partition(". See")[0]
+        raise UsageError(f"signing_key {key}, signing_chain {chain}: {why}") from None
     since, until = made.leaf.not_valid_before_utc, made.expires
     if since > datetime.now(UTC) or _expired(made.leaf):
         raise UsageError(f"{chain}: the certificate is valid from {since:%Y-%m-%d} to {until:%F}")
@@ -121,11 +122,11 @@ def _kept(path: Path) -> Credential | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CheckError(f"pictures cannot be signed: {path}: {error.strerror}") from None
+        raise CheckError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
+        why = str(error).partition(". See")[0]
         raise CheckError(
-            f"pictures cannot be signed: {path} is damaged: {error}; put the file back, or remove "
-            f"it and another is made"
+            f"{path} is damaged: {why}; put it back, or remove it and another is made"
         ) from None
 
 

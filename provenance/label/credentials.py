@@ -189,7 +189,9 @@ def _claims(label: str, data: dict[str, Any], source: str) -> Iterator[Claim]:
 def _parents(ingredients: Any) -> Iterator[Parent]:
     for ingredient in ingredients:
         if title := text_of(ingredient.get("title")):
-            yield Parent(title, f"C2PA ingredient ({ingredient.get('relationship', 'unknown')})")
+            why = f"C2PA ingredient ({ingredient.get('relationship', 'unknown')})"
+            said = text_of(ingredient.get("description"))
+            yield Parent(title, f"{why}: {said[:300]}" if said else why)
 
 
 def _generator(manifest: dict[str, Any]) -> str | None:
