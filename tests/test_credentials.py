@@ -33,7 +33,7 @@ def usage_of(ca: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str,
+def certificate(name: str, key: Any, issuer: str,
                 by: ec.EllipticCurvePrivateKey, *, ca: bool, days: float = 30,
                 more: tuple[x509.ExtensionType, ...] = ()) -> x509.Certificate:  # fmt: skip
     def named(common: str) -> x509.Name:

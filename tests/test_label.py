@@ -259,3 +259,7 @@ def test_settings_come_from_the_file_and_the_environment(
     monkeypatch.setenv("FIRSTHAND_LABEL_PROMPT", "maybe")
     with pytest.raises(UsageError, match="label_prompt is true or false"):
         load_settings(home=tmp_path)
+    monkeypatch.delenv("FIRSTHAND_LABEL_PROMPT")
+    monkeypatch.setenv("FIRSTHAND_TIMESTAMP_AUTHORITY", "tsa.example")
+    with pytest.raises(UsageError, match="timestamp_authority is an http"):
+        load_settings(home=tmp_path)

@@ -19,7 +19,7 @@ from typing import Any
 import c2pa
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -121,9 +121,10 @@ def test_an_edited_verdict_breaks_it(form: str, tmp_path: Path) -> None:
 # Who is believed
 
 
-def pem(key: ec.EllipticCurvePrivateKey, password: bytes | None = None) -> bytes:
+def pem(key: Any, password: bytes | None = None) -> bytes:
     how = BestAvailableEncryption(password) if password else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
+    data: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how)
+    return data
 
 
 def credential(
@@ -191,6 +192,29 @@ def test_a_users_key_that_does_not_fit_says_why(
     with pytest.raises(UsageError, match=said):
         user_credential(tmp_path / key, tmp_path / chain)
     assert user_credential(tmp_path / "k", tmp_path / "c") == ours
+
+
+_KEYS: dict[str, Callable[[], Any]] = {
+    "es256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "es512": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ps256": lambda: rsa.generate_private_key(65537, 2048),
+}
+
+
+@pytest.mark.parametrize("kind", _KEYS)
+def test_every_kind_of_key_that_c2pa_knows_signs(kind: str, tmp_path: Path) -> None:
+    key, above = _KEYS[kind](), _KEYS["es256"]()
+    leaf = certificate("Painter", key, "Root", above, ca=False)
+    top = certificate("Root", above, "Root", above, ca=True)
+    (tmp_path / "k").write_bytes(pem(key))
+    (tmp_path / "c").write_bytes(b"".join(c.public_bytes(Encoding.PEM) for c in (leaf, top)))
+    mine = user_credential(tmp_path / "k", tmp_path / "c")
+    assert mine.algorithm == kind
+    assert "PRIVATE" not in repr(mine)
+    data = Labeller(Style(), Signer(mine))(IMAGE, RECIPE, VERDICT).data
+    assert outcome(data, mine.authority.decode()) == "trusted"
 
 
 def test_a_certificate_for_another_use_is_refused_before_painting() -> None:

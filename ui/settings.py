@@ -134,7 +134,11 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
             checked[name] = str(value).lower() in ("true", "1", "yes")
         elif name in ("visible_label", "label_prompt"):
             checked[name] = _yes_or_no(name, value, origin)
-        elif name in ("model", "vae", "label", "format", "provider", "timestamp_authority"):
+        elif name == "timestamp_authority":
+            if not str(value).startswith(("http://", "https://")):
+                raise UsageError(f"{origin}: {name} is an http(s) address, got {value!r}")
+            checked[name] = str(value)
+        elif name in ("model", "vae", "label", "format", "provider"):
             checked[name] = str(value)
         else:
             checked[name] = base / Path(str(value)).expanduser()

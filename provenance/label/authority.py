@@ -8,7 +8,7 @@ certificate can tell this home's pictures from all others; to everybody else the
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +39,7 @@ _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 class Credential:
     """A private key (PEM, PKCS8) and its certificate with those above it, the leaf first."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     certificates: tuple[x509.Certificate, ...]
     algorithm: str
     timestamp_authority: str | None = None

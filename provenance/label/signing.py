@@ -33,11 +33,11 @@ class Signer:
         import c2pa
 
         def signer(timestamps: str | None) -> Any:
-            return c2pa.Signer.from_info(
-                c2pa.C2paSignerInfo(
-                    credential.algorithm, credential.chain, credential.key, timestamps
-                )
-            )
+            held = credential.algorithm, credential.chain, credential.key, timestamps
+            try:
+                return c2pa.Signer.from_info(c2pa.C2paSignerInfo(*held))
+            except c2pa.C2paError as error:
+                raise CheckError(f"pictures cannot be signed: {error}") from None
 
         self.credential = credential
         self._context = c2pa.Context.from_dict(
