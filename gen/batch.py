@@ -140,9 +140,9 @@ def _completed(job: Job, studio: Studio) -> Recipe:
 
 def _saved(job: Job, made: Generation, out: Path) -> Outcome:
     file = None
-    if made.png:
-        file = out / f"{job.number:05}-{made.recipe.seed}.png"
-        write_whole(file, made.png)
+    if made.picture:
+        file = out / f"{job.number:05}-{made.recipe.seed}{made.picture.suffix}"
+        write_whole(file, made.picture.data)
     path = str(file) if file else None
     return {"job": job.number, **made.to_json(), "path": path, "file": path}
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from provenance.errors import MissingError, UsageError
-from provenance.images import read_picture
+from provenance.images import read_file, read_picture
 from provenance.recipe import Recipe
 
 
@@ -54,6 +54,15 @@ class Initials:
         self._files[made] = path.resolve()
         return path.name, made
 
+    def data(self, recipe: Recipe) -> bytes | None:
+        """The bytes of the file that the recipe's init image is in."""
+        if not recipe.init_hash:
+            return None
+        data = read_file(self._files[recipe.init_hash])
+        if _pixel_hash(_read(data)) != recipe.init_hash:
+            raise UsageError(f"the init image {recipe.init} has changed; give it again")
+        return data
+
     def arguments(self, recipe: Recipe) -> dict[str, Any]:
         """The pipeline's arguments for the recipe's init image, at the recipe's size."""
         if not recipe.init_hash:
@@ -70,8 +79,8 @@ class Initials:
         return type(self._text_to_image.vae).__name__ == "PatchAutoencoder"
 
 
-def _read(path: Path) -> Image.Image:
-    return read_picture(path).image.convert("RGB")
+def _read(source: Path | bytes) -> Image.Image:
+    return read_picture(source).image.convert("RGB")
 
 
 def _pixel_hash(image: Image.Image) -> str:

@@ -38,6 +38,9 @@ class Painter(Protocol):
     def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
         """The RGB picture of a complete recipe."""
 
+    def begun(self, recipe: Recipe) -> bytes | None:
+        """The file that painting a complete recipe begins with, if any."""
+
 
 class DiffusersPainter:
     """Any text-to-image pipeline that diffusers loads, on CPU or CUDA.
@@ -110,6 +113,9 @@ class DiffusersPainter:
         }
         result = pipeline(**{name: value for name, value in given.items() if name in takes})
         return result.images[0].convert("RGB")  # type: ignore[no-any-return]
+
+    def begun(self, recipe: Recipe) -> bytes | None:
+        return self._initials.data(recipe)
 
     def _words(self, recipe: Recipe) -> dict[str, Any]:
         embedded = prompts.encoded(self.pipeline, recipe.prompt, recipe.negative)

@@ -1,7 +1,7 @@
 """Studio: gates → paint → check → label → Generation. The only way a picture leaves this room."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -10,11 +10,14 @@ from gen.gates import Gate, Refused
 from gen.pipeline import OnStep, Painter
 from provenance.check import Checker
 from provenance.images import Picture
-from provenance.label.png import labelled_png
+from provenance.label.labeller import Labelled
 from provenance.recipe import Recipe
 from provenance.verdict import NO_VERDICT, Decision, Verdict
 
-Hold = Callable[[bytes, Recipe, Verdict], str]
+Label = Callable[[Image.Image, Recipe, Verdict], Labelled]
+"""Makes the file that may leave; raises CheckError where it cannot be signed."""
+
+Hold = Callable[[Labelled, Recipe, Verdict], str]
 """Keeps a picture that a person must review, out of every output; returns where."""
 
 
@@ -22,7 +25,7 @@ Hold = Callable[[bytes, Recipe, Verdict], str]
 class Generation:
     """What became of one recipe.
 
-    `png` is the labelled picture and is there only when the verdict is clear. A recipe that a gate
+    `picture` is the labelled file and is there only when the verdict is clear. A recipe that a gate
     refused has `refused` and no verdict. `held` says where a picture for review is kept.
     `attempts` are the generations before this one that were not clear, when retries were asked for.
     """
@@ -30,7 +33,7 @@ class Generation:
     recipe: Recipe
     verdict: Verdict | None = None
     refused: Refused | None = None
-    png: bytes | None = None
+    picture: Labelled | None = None
     held: str | None = None
     attempts: tuple["Generation", ...] = ()
 
@@ -53,7 +56,7 @@ class Generation:
             "decision": str(self.decision),
             "reasons": list(self.reasons),
             "error": None,
-            "labels": {},
+            "labels": self.picture.labels if self.picture else {},
             "refused": self.refused.reason if self.refused else None,
             "references": [r.uri for r in self.refused.references] if self.refused else [],
             "held": self.held,
@@ -68,13 +71,13 @@ class Generation:
 
 
 class Studio:
-    """Holds the gates, the painter, the checker and the place for what must be reviewed."""
+    """Holds gates, painter, checker, labeller and the place for what must be reviewed."""
 
     def __init__(
-        self, painter: Painter, checker: Checker, gates: Sequence[Gate], hold: Hold
+        self, painter: Painter, checker: Checker, gates: Sequence[Gate], hold: Hold, label: Label
     ) -> None:
         self.painter, self.checker = painter, checker
-        self._gates, self._hold = tuple(gates), hold
+        self._gates, self._hold, self._label = tuple(gates), hold, label
 
     def make(
         self,
@@ -97,9 +100,7 @@ class Studio:
         while True:
             made = self._attempt(recipe, on_step)
             if made.decision is Decision.CLEAR or len(attempts) == retries:
-                return Generation(
-                    made.recipe, made.verdict, made.refused, made.png, made.held, tuple(attempts)
-                )
+                return replace(made, attempts=tuple(attempts))
             attempts.append(made)
             recipe = recipe.with_changes(seed=(recipe.seed or 0) + 1)
 
@@ -114,7 +115,7 @@ class Studio:
     def _released(self, image: Image.Image, recipe: Recipe, verdict: Verdict) -> Generation:
         if verdict.decision is Decision.BLOCK:
             return Generation(recipe, verdict)
-        png = labelled_png(image, recipe, verdict)
+        picture = self._label(image, recipe, verdict)
         if verdict.decision is Decision.CLEAR:
-            return Generation(recipe, verdict, png=png)
-        return Generation(recipe, verdict, held=self._hold(png, recipe, verdict))
+            return Generation(recipe, verdict, picture=picture)
+        return Generation(recipe, verdict, held=self._hold(picture, recipe, verdict))

@@ -47,6 +47,8 @@ class Rates:
 class Policy:
     """What counts as too close. `min_detail` is on PDQ's quality scale, 0..100.
 
+    `cite`: whether a picture's credentials name the references that it came close to.
+
     `fast` are the thresholds of a check that does without everything else. `rates` apply over a
     library that has been calibrated; `tails` are then what was measured, for a library of the
     present size.
@@ -58,6 +60,7 @@ class Policy:
     fast: Mapping[str, Threshold] = field(default_factory=dict)
     rates: Rates | None = None
     tails: Mapping[str, Tail] = field(default_factory=dict)
+    cite: bool = False
 
     def __post_init__(self) -> None:
         if not self.thresholds:
@@ -124,7 +127,7 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         raise UsageError(f"policy {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"policy {path}: not TOML: {error}") from None
-    unknown = set(data) - {"name", "min_detail", "rates", "fast", "thresholds"}
+    unknown = set(data) - {"name", "min_detail", "cite", "rates", "fast", "thresholds"}
     if unknown:
         raise UsageError(f"policy {path}: unknown setting {', '.join(sorted(unknown))}")
     try:
@@ -137,12 +140,15 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         )
         rates = data.get("rates")
         rates = Rates(float(rates["review"]), float(rates["block"])) if rates else None
-        return Policy(str(data["name"]), float(data["min_detail"]), limits, fast, rates)
+        detail, cite = float(data["min_detail"]), data.get("cite", False)
+        if not isinstance(cite, bool):
+            raise TypeError(f"cite is true or false, got {cite!r}")
+        return Policy(str(data["name"]), detail, limits, fast, rates, cite=cite)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"policy {path}: {error!r}; a policy has name, min_detail and "
-            "[thresholds.DESCRIPTOR] with review and block; [rates] with review and block, and "
-            "[fast.phash-256], may be left out"
+            "[thresholds.DESCRIPTOR] with review and block; [rates] with review and block, "
+            "[fast.phash-256] and cite (true or false) may be left out"
         ) from None
 
 

@@ -4,7 +4,9 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import skimage
@@ -19,6 +21,10 @@ from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
+from provenance.label.authority import local_credential
+from provenance.label.labeller import Labeller
+from provenance.label.profiles import Style
+from provenance.label.signing import Signer
 from provenance.verdict import Policy, Threshold, load_policy
 from ui.wiring import fingerprinter
 
@@ -39,6 +45,23 @@ def hash_policy() -> Policy:
 
 def with_second_look() -> Fingerprinter:
     return fingerprinter()
+
+
+@cache
+def labeller(style: Style = Style()) -> Labeller:  # noqa: B008
+    """Labels and signs, with one key for all tests."""
+    return Labeller(style, signer())
+
+
+@cache
+def signer() -> Signer:
+    with TemporaryDirectory() as place:
+        return Signer(local_credential(Path(place)))
+
+
+def root() -> str:
+    """The certificate (PEM) by which the tests' signer is believed."""
+    return signer().credential.authority.decode()
 
 
 @pytest.fixture(autouse=True)

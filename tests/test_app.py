@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image, UnidentifiedImageError
 from selenium import webdriver
+from selenium.common.exceptions import ElementClickInterceptedException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -23,10 +24,10 @@ from index.library import Library
 from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.fingerprint import content_hash
-from provenance.label.png import labelled_png
+from provenance.label.credentials import read_credentials
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
-from tests.conftest import hash_policy, hashes_only
+from tests.conftest import hash_policy, hashes_only, labeller, root
 from tests.test_studio import Held
 from ui.app import create_app, launch
 
@@ -78,12 +79,12 @@ def studio(tmp_path: Path, starter: Painter) -> Iterator[Studio]:
     verdict = Verdict(Decision.CLEAR, (), (), "none", "0", 0)
     for recipe in (REFUSED, COPIED):
         complete = starter.complete(recipe)
-        png = labelled_png(starter.paint(complete, lambda done, steps: None), complete, verdict)
-        (gallery / f"{recipe.seed}.png").write_bytes(png)
+        image = starter.paint(complete, lambda done, steps: None)
+        (gallery / f"{recipe.seed}.png").write_bytes(labeller()(image, complete, verdict).data)
     with Library.create(tmp_path / "library", hashes_only().specs) as library:
         ingest(FolderSource(gallery), library, hashes_only)
         checker = Checker(hashes_only(), library, hash_policy())
-        yield Studio(starter, checker, [RecipeGate(library)], Held())
+        yield Studio(starter, checker, [RecipeGate(library)], Held(), labeller())
 
 
 @pytest.fixture
@@ -119,11 +120,23 @@ class Page:
     def text(self, element: str) -> str:
         return str(self.driver.find_element(By.ID, element).get_attribute("innerText"))
 
+    def click_generate(self) -> None:
+        """Once nothing lies over the button: the page covers it while it is being set up."""
+
+        def clicked() -> bool:
+            try:
+                self.driver.find_element(By.ID, "generate").click()
+            except ElementClickInterceptedException:
+                return False
+            return True
+
+        self.wait(clicked)
+
     def generate(self, recipe: Recipe) -> str:
         """The status after painting; the progress that showed meanwhile is in `progress`."""
         self.fill("prompt", recipe.prompt)
         self.fill("seed", str(recipe.seed))
-        self.driver.find_element(By.ID, "generate").click()
+        self.click_generate()
 
         def done() -> str | None:
             self.progress.append(self.driver.find_element(By.TAG_NAME, "body").text)
@@ -166,6 +179,10 @@ def test_generate_see_progress_see_the_picture(page: Page, studio: Studio, tmp_p
     assert Image.open(file).convert("RGB").tobytes() == shown.tobytes()
     page.wait(lambda: content_hash(shown) in page.sent.picture_contents())
     assert "block" not in page.text("evidence")
+    page.wait(lambda: file.read_bytes() in page.sent.bodies)  # to the last byte
+    credentials = read_credentials(file.read_bytes(), "PNG", root())
+    assert credentials
+    assert credentials.outcome == "trusted"
 
 
 def test_a_known_recipe_shows_evidence_and_no_picture(page: Page, tmp_path: Path) -> None:
@@ -193,7 +210,7 @@ def test_a_copy_shows_evidence_and_sends_none_of_its_bytes(
 
 
 def test_a_wrong_prompt_says_what_is_wrong(page: Page) -> None:
-    page.driver.find_element(By.ID, "generate").click()
+    page.click_generate()
     page.wait(lambda: "the prompt is empty" in page.driver.find_element(By.TAG_NAME, "body").text)
     assert page.pictures() == 0
 
@@ -201,7 +218,7 @@ def test_a_wrong_prompt_says_what_is_wrong(page: Page) -> None:
 def test_no_check_no_picture(page: Page, studio: Studio, tmp_path: Path) -> None:
     (tmp_path / "library" / "catalog.sqlite").unlink()
     page.fill("prompt", "a penguin in the snow at night")
-    page.driver.find_element(By.ID, "generate").click()
+    page.click_generate()
     body = page.driver.find_element(By.TAG_NAME, "body")
     page.wait(lambda: "removed or replaced while it was in use" in body.text)
     assert page.pictures() == 0

@@ -16,6 +16,7 @@ from provenance.check import Checker
 from provenance.errors import CheckError, UsageError
 from provenance.images import read_picture
 from provenance.recipe import Recipe
+from tests.conftest import labeller
 from tests.test_studio import Held, PhotoPainter
 
 
@@ -83,7 +84,7 @@ def test_a_clear_picture_is_a_file_and_a_blocked_one_is_not(
 ) -> None:
     jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
     out = tmp_path / "out"
-    rows = list(run(jobs, Studio(PhotoPainter(), checker, (), Held()), out))
+    rows = list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), out))
     assert [row["decision"] for row in rows] == ["clear", "block", "clear"]
     assert rows[1]["file"] is None
     assert {path.name for path in out.glob("*.png")} == {
@@ -94,24 +95,28 @@ def test_a_clear_picture_is_a_file_and_a_blocked_one_is_not(
 
 def test_a_second_run_paints_nothing(tmp_path: Path, checker: Checker) -> None:
     jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
-    list(run(jobs, Studio(PhotoPainter(), checker, (), Held()), tmp_path / "out"))
+    list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out"))
     painter = PhotoPainter()
-    assert list(run(jobs, Studio(painter, checker, (), Held()), tmp_path / "out")) == []
+    assert list(run(jobs, Studio(painter, checker, (), Held(), labeller()), tmp_path / "out")) == []
     assert painter.painted == []
     more = read_jobs(written(tmp_path, "j.txt", PROMPTS + "retina.jpg\n"))
-    assert len(list(run(more, Studio(painter, checker, (), Held()), tmp_path / "out"))) == 1
+    assert (
+        len(list(run(more, Studio(painter, checker, (), Held(), labeller()), tmp_path / "out")))
+        == 1
+    )
 
 
 def test_a_torn_journal_line_is_painted_again(tmp_path: Path, checker: Checker) -> None:
     jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
     out = tmp_path / "out"
-    rows = list(run(jobs, Studio(PhotoPainter(), checker, (), Held()), out))
+    rows = list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), out))
     journal = out / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
     (out / ".00003-1.png.part").write_bytes(b"half")
-    again = list(run(jobs, Studio(PhotoPainter(), checker, (), Held()), out))
+    again = list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), out))
     assert [row["job"] for row in again] == [3]
-    assert outcomes(jobs, out) == rows
+    assert outcomes(jobs, out) == [*rows[:2], *again]
+    assert again[0]["labels"]["content"] == rows[2]["labels"]["content"]
     assert not list(out.glob(".*.part"))
 
 
@@ -126,21 +131,21 @@ def test_a_job_that_does_not_fit_stops_before_the_first(tmp_path: Path, checker:
 
     painter = Picky()
     with pytest.raises(UsageError, match="job 3: too large"):
-        next(run(jobs, Studio(painter, checker, (), Held()), tmp_path / "out"))
+        next(run(jobs, Studio(painter, checker, (), Held(), labeller()), tmp_path / "out"))
     assert painter.painted == []
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, checker: Checker) -> None:
     jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
-    first = run(jobs, Studio(PhotoPainter(), checker, (), Held()), tmp_path / "out")
+    first = run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out")
     next(first)
     with pytest.raises(UsageError, match="another batch"):
-        next(run(jobs, Studio(PhotoPainter(), checker, (), Held()), tmp_path / "out"))
+        next(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out"))
 
 
 def test_a_failed_check_writes_nothing(tmp_path: Path, library: Library, checker: Checker) -> None:
     jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
-    running = run(jobs, Studio(PhotoPainter(), checker, (), Held()), tmp_path / "out")
+    running = run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out")
     next(running)
     (library.folder / "catalog.sqlite").unlink()
     with pytest.raises(CheckError):

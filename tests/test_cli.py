@@ -18,7 +18,8 @@ from ui.settings import load_settings
 
 FIRSTHAND = [sys.executable, "-c", "from ui.cli import main; main()"]
 COMMANDS = [
-    ["generate"], ["batch"], ["audit"], ["check"], ["inspect"], ["models"], ["serve"], ["demo"],
+    ["generate"], ["batch"], ["audit"], ["check"], ["inspect"], ["credentials"], ["models"],
+    ["serve"], ["demo"],
     ["index", "add"], ["index", "describe"], ["index", "info"], ["index", "search"],
     ["index", "remove"], ["index", "calibrate"], ["index", "verify"],
 ]  # fmt: skip

@@ -33,17 +33,18 @@ def usage_of(ca: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str,
-                by: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.Certificate:  # fmt: skip
+def certificate(name: str, key: Any, issuer: str,
+                by: ec.EllipticCurvePrivateKey, *, ca: bool, days: float = 30,
+                more: tuple[x509.ExtensionType, ...] = ()) -> x509.Certificate:  # fmt: skip
     def named(common: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Test"),
                           x509.NameAttribute(NameOID.COMMON_NAME, common)])  # fmt: skip
 
-    now = datetime.now(UTC) - timedelta(days=1)
+    now = datetime.now(UTC) - timedelta(days=60)
     built = (
         x509.CertificateBuilder().subject_name(named(name)).issuer_name(named(issuer))
         .public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now).not_valid_after(now + timedelta(days=30))
+        .not_valid_before(now).not_valid_after(now + timedelta(days=60 + days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(usage_of(ca), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key()), False)
@@ -51,6 +52,8 @@ def certificate(name: str, key: ec.EllipticCurvePrivateKey, issuer: str,
     if not ca:
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
         built = built.add_extension(usage, critical=False)
+    for extension in more:
+        built = built.add_extension(extension, critical=False)
     return built.sign(by, hashes.SHA256())
 
 

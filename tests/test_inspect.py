@@ -17,12 +17,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from provenance.inspect import inspect
-from provenance.label.png import labelled_png
 from provenance.read.compare import disagreements
 from provenance.read.found import Found
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
 from tests.carriers import chunk, hidden, png, text_chunk, wide_comment, with_exif, xmp
+from tests.conftest import labeller
 from ui.cli import build
 
 ROOT = Path(__file__).parent.parent
@@ -121,7 +121,8 @@ def test_what_firsthand_saved_is_told(tmp_path: Path) -> None:
         "a fox", "fog", "starter", "0123456789", 2**53 + 1, 20, 4.0, "Euler", None, 64, 64
     )
     verdict = Verdict(Decision.CLEAR, ("nothing close",), (), "default-3", "v1", 5)
-    row = inspect(write(tmp_path, labelled_png(Image.new("RGB", (64, 64)), recipe, verdict)))
+    saved = labeller()(Image.new("RGB", (64, 64)), recipe, verdict)
+    row = inspect(write(tmp_path, saved.data))
     assert row["made_by"]["tool"] == "Firsthand"
     assert row["recipe"] == recipe.to_json()
     assert row["disagreements"] == []

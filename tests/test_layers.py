@@ -16,7 +16,7 @@ MAY_IMPORT = {
 }
 HEAVY = {
     "faiss": {"index/vectors.py", "index/voting.py"},
-    "c2pa": {"provenance/label/credentials.py"},
+    "c2pa": {"provenance/label/credentials.py", "provenance/label/signing.py"},
     "sqlite3": {"index/database.py"},
     "imagehash": {"provenance/hashes.py", "ui/bench/speed.py"},
     "pdqhash": {"provenance/hashes.py"},

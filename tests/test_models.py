@@ -21,9 +21,14 @@ from gen.pipeline import Painter, load, step_and_side
 from gen.shelf import Shelf
 from gen.weights import HashStore, hash_file, read_header, require_loadable
 from provenance.errors import MissingError, UsageError
+from provenance.inspect import inspect
 from provenance.recipe import Lora, Part, Recipe
+from provenance.verdict import Decision, Verdict
 from tests import tiny_pipelines, tiny_single
+from tests.conftest import labeller
 from ui.cli import build
+from ui.settings import load_settings
+from ui.wiring import anchors
 
 Pixels = NDArray[np.uint8]
 
@@ -492,9 +497,13 @@ def test_painting_begins_with_a_picture(room: Room, tmp_path: Path, family: str)
     recipe = painter.complete(Recipe("x", seed=1, init=str(tmp_path / "red.png")))
     assert (recipe.init, recipe.strength, len(recipe.init_hash or "")) == ("red.png", 0.6, 64)
     assert painter.complete(recipe) == recipe
+    assert painter.begun(recipe) == (tmp_path / "red.png").read_bytes()
+    assert painter.begun(painter.complete(Recipe("x", seed=1))) is None
     Image.new("RGB", (80, 64), "green").save(tmp_path / "red.png")
     with pytest.raises(UsageError, match=r"red\.png has changed"):
         painter.paint(recipe, lambda *_: None)
+    with pytest.raises(UsageError, match=r"red\.png has changed"):
+        painter.begun(recipe)
 
 
 def test_where_there_is_no_img2img_it_is_said(room: Room, tmp_path: Path, starter: Painter) -> None:
@@ -577,7 +586,9 @@ def test_generate_takes_every_family(home: Path, room: Room, tmp_path: Path) -> 
 
 
 def test_generate_takes_all_that_decides_pixels(home: Path, room: Room, tmp_path: Path) -> None:
-    Image.new("RGB", (80, 64), "red").save(tmp_path / "red.png")
+    clear = Verdict(Decision.CLEAR, (), (), "none", "0", 0)
+    signed = labeller()(Image.new("RGB", (80, 64), "red"), Recipe("red", seed=1), clear)
+    (tmp_path / "red.png").write_bytes(signed.data)
     save_file({"emb_params": np.ones((1, 32), np.float32)}, tmp_path / "inky.safetensors")
     (home / "styles.csv").write_text('name,prompt,negative_prompt\nfilm,"{prompt}, grain",blur\n')
     (row,) = run(
@@ -594,6 +605,11 @@ def test_generate_takes_all_that_decides_pixels(home: Path, room: Room, tmp_path
     assert [(each["name"], each["weight"]) for each in recipe["loras"]] == [("ink", 0.5)]
     assert [each["name"] for each in recipe["embeddings"]] == ["inky"]
     assert recipe["model_hash"] == hashlib.sha256(room.file("sd15").read_bytes()).hexdigest()[:10]
+    told = inspect(Path(row["file"] or row["held"]), anchors(load_settings()))
+    assert told["credentials"]["outcome"] == "trusted"
+    assert told["credentials"]["verdict"]["decision"] == row["decision"]
+    assert {"uri": "red.png", "why": "C2PA ingredient (parentOf)"} in told["parents"]
+    assert signed.labels["manifest"] in str(told["found"])
 
 
 def test_a_batch_takes_loras_and_overrides_of_a_job(home: Path, room: Room, tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from index.library import Library
 from provenance.check import Checker
 from provenance.errors import CheckError, UsageError
 from provenance.images import read_picture
+from provenance.label.labeller import Labelled
 from provenance.read import recipe_of
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
-from tests.conftest import PHOTOS, hash_policy, hashes_only
+from tests.conftest import PHOTOS, hash_policy, hashes_only, labeller
 from tests.test_library import fingerprint, new
 
 Photo = Callable[[str], Image.Image]
@@ -47,6 +48,9 @@ class PhotoPainter:
         names = recipe.prompt.split()
         return Image.open(PHOTOS / names[(recipe.seed or 0) % len(names)]).convert("RGB")
 
+    def begun(self, recipe: Recipe) -> bytes | None:
+        return None
+
 
 class Held:
     """A review store in memory."""
@@ -54,15 +58,15 @@ class Held:
     def __init__(self) -> None:
         self.pictures: list[bytes] = []
 
-    def __call__(self, png: bytes, recipe: Recipe, verdict: Verdict) -> str:
-        self.pictures.append(png)
+    def __call__(self, picture: Labelled, recipe: Recipe, verdict: Verdict) -> str:
+        self.pictures.append(picture.data)
         return f"held/{recipe.seed}"
 
 
 def make(checker: Checker, *prompts: str, retries: int = 0, gates: Sequence[RecipeGate] = ()
          ) -> tuple[list[Generation], PhotoPainter, Held]:  # fmt: skip
     painter, held = PhotoPainter(), Held()
-    studio = Studio(painter, checker, gates, held)
+    studio = Studio(painter, checker, gates, held, labeller())
     recipes = [Recipe(prompt, seed=0) for prompt in prompts]
     return list(studio.make(recipes, retries=retries)), painter, held
 
@@ -70,8 +74,8 @@ def make(checker: Checker, *prompts: str, retries: int = 0, gates: Sequence[Reci
 def test_a_clear_picture_comes_labelled(checker: Checker) -> None:
     (made,), _, _ = make(checker, "grass.png")
     assert made.decision is Decision.CLEAR
-    assert made.png
-    picture = read_picture(made.png)
+    assert made.picture
+    picture = read_picture(made.picture.data)
     assert recipe_of(picture) == made.recipe
     record = json.loads(picture.texts["firsthand"])
     assert record["decision"] == "clear"
@@ -82,7 +86,7 @@ def test_a_clear_picture_comes_labelled(checker: Checker) -> None:
 def test_a_known_picture_does_not_leave(checker: Checker) -> None:
     (made,), painter, held = make(checker, "coffee.png")
     assert made.decision is Decision.BLOCK
-    assert made.png is None
+    assert made.picture is None
     assert (len(painter.painted), held.pictures) == (1, [])
     assert made.verdict
     assert made.verdict.matches[0].reference.title == "coffee.png"
@@ -92,7 +96,7 @@ def test_a_picture_for_review_is_held(checker: Checker) -> None:
     strict = replace(hash_policy(), min_detail=101)
     (made,), _, held = make(Checker(hashes_only(), checker.index, strict), "grass.png")
     assert made.decision is Decision.REVIEW
-    assert made.png is None
+    assert made.picture is None
     assert made.held == "held/0"
     assert len(held.pictures) == 1
 
@@ -105,7 +109,7 @@ def test_a_known_recipe_is_refused_before_painting(library: Library, photo: Phot
     assert made.refused
     assert [reference.uri for reference in made.refused.references] == ["gallery/7"]
     assert made.decision is Decision.BLOCK
-    assert (made.png, made.verdict, painter.painted) == (None, None, [])
+    assert (made.picture, made.verdict, painter.painted) == (None, None, [])
     assert "gallery/7" in made.reasons[0]
 
 
@@ -114,7 +118,7 @@ def test_retries_take_the_next_seeds_and_say_so(checker: Checker) -> None:
     assert made.decision is Decision.CLEAR
     assert made.recipe.seed == 2
     assert [tried.recipe.seed for tried in made.attempts] == [0, 1]
-    assert all(tried.png is None for tried in made.attempts)
+    assert all(tried.picture is None for tried in made.attempts)
     assert len(painter.painted) == 3
     assert [tried["decision"] for tried in made.to_json()["attempts"]] == ["block", "block"]
 
@@ -128,10 +132,10 @@ def test_retries_end(checker: Checker) -> None:
 def test_no_verdict_no_picture(library: Library) -> None:
     checker = Checker(hashes_only(), library, hash_policy())
     painter = PhotoPainter()
-    making = Studio(painter, checker, (), Held()).make(
+    making = Studio(painter, checker, (), Held(), labeller()).make(
         [Recipe("grass.png", seed=0), Recipe("ihc.png", seed=0)]
     )
-    assert next(making).png
+    assert next(making).picture
     (library.folder / "catalog.sqlite").unlink()
     with pytest.raises(CheckError, match="removed"):
         next(making)
@@ -140,7 +144,7 @@ def test_no_verdict_no_picture(library: Library) -> None:
 
 def test_a_recipe_that_cannot_be_painted_stops_before_the_first(checker: Checker) -> None:
     painter = PhotoPainter()
-    making = Studio(painter, checker, (), Held()).make(
+    making = Studio(painter, checker, (), Held(), labeller()).make(
         [Recipe("grass.png", seed=0), Recipe(" ", seed=0)]
     )
     with pytest.raises(UsageError, match="empty"):
@@ -150,7 +154,7 @@ def test_a_recipe_that_cannot_be_painted_stops_before_the_first(checker: Checker
 
 def test_progress_is_told(checker: Checker) -> None:
     steps: list[tuple[int, int]] = []
-    studio = Studio(PhotoPainter(), checker, (), Held())
+    studio = Studio(PhotoPainter(), checker, (), Held(), labeller())
     list(studio.make([Recipe("grass.png", seed=0)], on_step=lambda *at: steps.append(at)))
     assert steps == [(1, 2), (2, 2)]
 

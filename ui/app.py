@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from gen.studio import Generation, Studio
+from gen.studio import Studio
 from provenance.errors import FirsthandError, UsageError
 from provenance.files import write_whole
+from provenance.label.labeller import Labelled
 from provenance.match import Index
 from provenance.recipe import Recipe
 from ui import report
@@ -59,8 +60,8 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
             for made in studio.make(recipes, retries=int(retries), on_step=stepped):
                 row = made.to_json()
                 rows.append(row)
-                if made.png:
-                    shown = [_kept(made, pictures), *shown]
+                if made.picture:
+                    shown = [_kept(made.picture, made.recipe.seed, pictures), *shown]
                 yield shown, report.evidence_html(rows, index), _status(rows), shown
         except FirsthandError as error:
             raise gr.Error(str(error), title="No picture", duration=None) from error
@@ -91,9 +92,7 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
                 status = gr.Markdown(_library_line(index), elem_id="status")
             with gr.Column(scale=3):
-                gallery = gr.Gallery(
-                    label="Clear", columns=3, format="png", interactive=False, elem_id="gallery"
-                )
+                gallery = gr.Gallery(label="Clear", columns=3, interactive=False, elem_id="gallery")
                 evidence = gr.HTML(elem_id="evidence")
         shown = gr.State([])
         inputs = [prompt, negative, count, seed, steps, guidance, retries, shown]
@@ -139,9 +138,10 @@ def launch(page: gr.Blocks, pictures: Path, host: str, port: int, *, wait: bool 
     return str(address)
 
 
-def _kept(made: Generation, pictures: Path) -> str:
-    path = pictures / f"{made.recipe.seed}-{secrets.token_hex(4)}.png"
-    write_whole(path, made.png or b"")
+def _kept(picture: Labelled, seed: int | None, pictures: Path) -> str:
+    """The signed file itself: the gallery serves it as it is, for display and for download."""
+    path = pictures / f"{seed}-{secrets.token_hex(4)}{picture.suffix}"
+    write_whole(path, picture.data)
     return str(path)
 
 

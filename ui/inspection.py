@@ -4,12 +4,18 @@ Everything shown was written by others: no control character of theirs reaches t
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
 from rich.text import Text
 
+from provenance.label.authority import Credential
+from provenance.read.found import object_of
 from ui.evidence import Row
 
+NO_TIMESTAMPS = "none: no network is used; signatures are believed until the signer expires"
 _STRENGTH = {"claimed": "yellow", "signed": "green", "measured": "cyan"}
 _LONG = 600  # characters of one value that are shown
 _SHOWN = 40  # claims
@@ -39,6 +45,18 @@ def page(row: Row) -> Text:
     return text
 
 
+def signing(held: Credential, place: Path) -> Iterator[str]:
+    """What pictures are signed with, a line for each fact."""
+    root = held.certificates[-1]
+    until = f"{root.not_valid_after_utc:%Y-%m-%d}"
+    days = (held.expires - datetime.now(UTC)).days
+    yield f"signer      {_clean(held.name)} ({held.algorithm}), from {place}"
+    yield f"expires     {held.expires:%Y-%m-%d}, in {days:,} days"
+    yield f"authority   {_clean(root.subject.rfc4514_string())}, until {until}"
+    yield f"SHA-256     {root.fingerprint(SHA256()).hex(':')}"
+    yield f"timestamps  {_clean(held.timestamp_authority or NO_TIMESTAMPS)}"
+
+
 def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
     """(name, value, style) of each line of the page."""
     if made := row["made_by"]:
@@ -61,6 +79,15 @@ def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
         style = {"trusted": "green", "broken": "red"}.get(held["outcome"], "dim")
         signer = _clean(held["signer"] or "")
         yield "credentials", f"{_CREDENTIALS[held['outcome']]} {signer}".strip(), style
+        if said := held["verdict"]:
+            yield "check", _verdict(said), style
+
+
+def _verdict(said: dict[str, Any]) -> str:
+    """What a trusted signer says of Firsthand's check."""
+    library = object_of(said.get("library"))
+    against = f"{_clean(library.get('references'))} references"
+    return f"{_clean(said.get('decision'))}, by policy {_clean(said.get('policy'))}, {against}"
 
 
 def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -56,9 +56,12 @@ def line(row: Row) -> Text:
     name = row.get("path") or f"seed {row.get('seed')}"
     reasons = row["error"] or "; ".join(row["reasons"])
     held = f" (held: {row['held']})" if row.get("held") else ""
+    notes = "".join(f" ({note})" for note in (row.get("labels") or {}).get("notes", ()))
     tried = f" (after {len(row['attempts'])} other seeds)" if row.get("attempts") else ""
     text = Text(f"{status(row):10} ", style=_STYLE[status(row)])
-    return text.append(f"{name}{tried}{': ' if reasons else ''}{reasons}{held}", style="default")
+    return text.append(
+        f"{name}{tried}{': ' if reasons else ''}{reasons}{held}{notes}", style="default"
+    )
 
 
 def shelf_line(item: "Item") -> str:

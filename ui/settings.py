@@ -21,6 +21,11 @@ class Settings:
     `descriptors` are those beside the product's own, in the words of `provenance.embed.named`.
     `config` is the configuration of a `model` that is a single file; `vae` and `embeddings` go
     with the model.
+
+    `label` names a profile of `provenance.label.profiles`; `visible_label` switches its visible
+    label on or off. `format` and `quality` are those of saved pictures, `provider` offers them.
+    Pictures are signed with the home's own key, or with `signing_key` and `signing_chain`;
+    `trust` are certificates of signers that are believed.
     """
 
     home: Path
@@ -33,11 +38,26 @@ class Settings:
     vae: str | None = None
     embeddings: tuple[str, ...] = ()
     unsafe_pickle: bool = False
+    label: str = "eu"
+    format: str = "png"
+    quality: int = 95
+    visible_label: bool | None = None
+    label_prompt: bool = False
+    provider: str = "Firsthand"
+    signing_key: Path | None = None
+    signing_chain: Path | None = None
+    timestamp_authority: str | None = None
+    trust: Path | None = None
 
     @property
     def review(self) -> Path:
         """Where pictures wait for a person's review."""
         return self.home / "review"
+
+    @property
+    def credentials(self) -> Path:
+        """Where the home's own key for signing is."""
+        return self.home / "credentials"
 
     @property
     def wildcards(self) -> Path:
@@ -60,6 +80,10 @@ def load_settings(
     vae: str | None = None,
     embeddings: Sequence[str] | None = None,
     unsafe_pickle: bool | None = None,
+    label: str | None = None,
+    format: str | None = None,
+    quality: int | None = None,
+    trust: Path | None = None,
 ) -> Settings:
     """Options before environment (FIRSTHAND_NAME) before settings.toml before the defaults."""
     root = home or Path(os.environ.get("FIRSTHAND_HOME") or "~/.firsthand")
@@ -75,7 +99,8 @@ def load_settings(
     options = {
         "library": library, "policy": policy, "model": model, "workers": workers,
         "config": config, "vae": vae, "embeddings": embeddings and list(embeddings),
-        "unsafe_pickle": unsafe_pickle or None,
+        "unsafe_pickle": unsafe_pickle or None, "label": label, "format": format,
+        "quality": quality, "trust": trust,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     return replace(settings, **_checked(given, Path.cwd(), "the options"))
@@ -97,9 +122,9 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
         raise UsageError(f"{origin}: unknown setting {unknown[0]!r}; known: {sorted(known)}")
     checked: dict[str, Any] = {}
     for name, value in values.items():
-        if name == "workers":
+        if name in ("workers", "quality"):
             if not str(value).isdecimal() or int(value) < 1:
-                raise UsageError(f"{origin}: workers is a number from 1, got {value!r}")
+                raise UsageError(f"{origin}: {name} is a number from 1, got {value!r}")
             checked[name] = int(value)
         elif name == "descriptors":
             checked[name] = tuple(_placed(each, base) for each in _words(name, value, origin))
@@ -107,11 +132,24 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
             checked[name] = tuple(_words(name, value, origin))
         elif name == "unsafe_pickle":
             checked[name] = str(value).lower() in ("true", "1", "yes")
-        elif name in ("model", "vae"):
+        elif name in ("visible_label", "label_prompt"):
+            checked[name] = _yes_or_no(name, value, origin)
+        elif name == "timestamp_authority":
+            if not str(value).startswith(("http://", "https://")):
+                raise UsageError(f"{origin}: {name} is an http(s) address, got {value!r}")
+            checked[name] = str(value)
+        elif name in ("model", "vae", "label", "format", "provider"):
             checked[name] = str(value)
         else:
             checked[name] = base / Path(str(value)).expanduser()
     return checked
+
+
+def _yes_or_no(name: str, value: object, origin: object) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if (text := str(value).lower()) not in words:
+        raise UsageError(f"{origin}: {name} is true or false, got {value!r}")
+    return words[text]
 
 
 def _words(name: str, value: object, origin: object) -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,21 @@ from provenance.audit import Journal
 from provenance.check import Checker
 from provenance.embed.bundled import BundledDescriptor
 from provenance.embed.named import named
-from provenance.errors import CheckError
+from provenance.errors import CheckError, UsageError
 from provenance.files import write_whole
 from provenance.fingerprint import DescriptorSpec, Fingerprinter
 from provenance.groups import Grouping
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
+from provenance.label.authority import (
+    Credential,
+    authority_certificate,
+    local_credential,
+    user_credential,
+)
+from provenance.label.labeller import Labelled, Labeller
+from provenance.label.profiles import Style, profile_named
+from provenance.label.signing import Signer
 from provenance.local.features import LocalDescriptor
 from provenance.recipe import Recipe
 from provenance.verdict import Verdict, as_match, load_policy
@@ -108,7 +118,50 @@ def add_descriptors(
 def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> Studio:
     """The studio with the settings' model; `gated=False` leaves the recipe gate out (the demo)."""
     gates = [RecipeGate(checker.index)] if gated else []
-    return Studio(make_painter(settings), checker, gates, partial(hold_for_review, settings.review))
+    saved_as, signer = style(settings), make_signer(settings)
+    painter = make_painter(settings)
+    label = Labeller(saved_as, signer, painter.begun, cite=checker.policy.cite)
+    return Studio(painter, checker, gates, partial(hold_for_review, settings.review), label)
+
+
+def style(settings: Settings) -> Style:
+    """How pictures are labelled and saved."""
+    return Style(
+        profile_named(settings.label),
+        settings.format,
+        settings.quality,
+        settings.visible_label,
+        settings.label_prompt,
+        settings.provider,
+    )
+
+
+def make_signer(settings: Settings) -> Signer:
+    """What pictures are signed with: the user's own key, or the home's, made when first needed."""
+    return Signer(credential(settings))
+
+
+def credential(settings: Settings) -> Credential:
+    key, chain = settings.signing_key, settings.signing_chain
+    if (key is None) != (chain is None):
+        raise UsageError("signing_key and signing_chain go together; one of them is not set")
+    if key is None or chain is None:
+        made = local_credential(settings.credentials)
+        return replace(made, timestamp_authority=settings.timestamp_authority)
+    return user_credential(key, chain, settings.timestamp_authority)
+
+
+def anchors(settings: Settings) -> str:
+    """Certificates (PEM) by which signers are believed: this home's own, and the settings'."""
+    own = authority_certificate(settings.credentials) or ""
+    return own + (_certificates(settings.trust) if settings.trust else "")
+
+
+def _certificates(file: Path) -> str:
+    try:
+        return file.read_text("ascii")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"trust {file}: {error}") from None
 
 
 def shelf(settings: Settings) -> Shelf:
@@ -166,16 +219,16 @@ def nearest(settings: Settings, library: Library, image: Path, count: int) -> li
     return [match.to_json() for match in found[:count]]
 
 
-def hold_for_review(store: Path, png: bytes, recipe: Recipe, verdict: Verdict) -> str:
+def hold_for_review(store: Path, picture: Labelled, recipe: Recipe, verdict: Verdict) -> str:
     """Keeps a picture in the review store, its evidence beside it; returns its path."""
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = store / f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}.png"
+    path = store / f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}{picture.suffix}"
     number = 1
     while path.exists():
         number += 1
         path = path.with_stem(f"{path.stem.removesuffix(f'_{number - 1}')}_{number}")
-    evidence = {**verdict.to_json(), "recipe": recipe.to_json()}
+    evidence = {**verdict.to_json(), "recipe": recipe.to_json(), "labels": picture.labels}
     body = json.dumps(evidence, indent=1, ensure_ascii=False)
     write_whole(path.with_suffix(".json"), body.encode())
-    write_whole(path, png)
+    write_whole(path, picture.data)
     return str(path)

@@ -17,12 +17,12 @@ from provenance.read.found import Claim, Found, Parent, Strength, items_of, obje
 from provenance.read.labels import source_type_claim
 
 # The outcomes are none, trusted, unknown-signer, expired-signer, broken, remote-only, unreadable.
-_FORMATS = {
+FORMATS = {
     "PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp",
     "GIF": "image/gif", "TIFF": "image/tiff", "AVIF": "image/avif", "HEIF": "image/heif",
     "JXL": "image/jxl",
 }  # fmt: skip
-_SETTINGS: dict[str, Any] = {
+OFFLINE: dict[str, Any] = {
     "version": 1,
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {
@@ -31,20 +31,25 @@ _SETTINGS: dict[str, Any] = {
         "decode_identity_assertions": False,
     },
 }
+_WITHIN = "self#jumbf=/c2pa"
 _SOFT = ("signingCredential.untrusted", "signingCredential.expired")
+VERDICT = "firsthand.verdict"
+"""The label of the assertion in which Firsthand signs what its check said."""
+
 MAX_MANIFESTS = 50
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """`signer` is known only where the outcome is trusted; elsewhere names are mere claims."""
+    """`signer` and `verdict` are known only where the outcome is trusted; else they are claims."""
 
     outcome: str
     signer: str | None = None
     found: tuple[Found, ...] = ()
+    verdict: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"outcome": self.outcome, "signer": self.signer, "verdict": None}
+        return {"outcome": self.outcome, "signer": self.signer, "verdict": self.verdict}
 
 
 def read_credentials(data: bytes, kind: str, anchors: str = "") -> Credentials | None:
@@ -54,27 +59,60 @@ def read_credentials(data: bytes, kind: str, anchors: str = "") -> Credentials |
     """
     import c2pa
 
-    if kind not in _FORMATS:
+    if kind not in FORMATS:
         return None
     context = _context(anchors)
     try:
-        with c2pa.Reader(_FORMATS[kind], io.BytesIO(data), context=context) as reader:
+        with c2pa.Reader(FORMATS[kind], io.BytesIO(data), context=context) as reader:
             results, told = reader.get_validation_results() or {}, json.loads(reader.json())
     except c2pa.C2paError as error:
         return Credentials(_failed(str(error)))
     outcome = _outcome(object_of(results.get("activeManifest")))
     manifests, active = object_of(told.get("manifests")), str(told.get("active_manifest"))
     signed = [active] if outcome == "trusted" else []
-    if signed and not any(_failures(results)):
+    if signed and _all_sound(results, manifests):
         signed += manifests.keys()
-    signer = _signer(object_of(manifests.get(active))) if signed else None
-    return Credentials(outcome, signer, tuple(_found(manifests, signed)))
+    found = tuple(_found(manifests, signed))
+    if not signed:
+        return Credentials(outcome, found=found)
+    manifest = object_of(manifests.get(active))
+    return Credentials(outcome, _signer(manifest), found, _verdict(manifest))
 
 
-def _failures(results: dict[str, Any]) -> Iterator[set[str]]:
-    """What is wrong with each ingredient's own manifest: its signer may be another one."""
-    for delta in map(object_of, items_of(results.get("ingredientDeltas"))):
-        yield _codes(object_of(delta.get("validationDeltas")), "failure")
+def _all_sound(results: dict[str, Any], manifests: dict[str, Any]) -> bool:
+    """Whether every ingredient's own manifest is intact, by a signer who is trusted now.
+
+    What was found when it was made an ingredient is recorded with it; what is found otherwise now
+    is in the deltas.
+    """
+    deltas = {
+        str(delta.get("ingredientAssertionURI")): object_of(delta.get("validationDeltas"))
+        for delta in map(object_of, items_of(results.get("ingredientDeltas")))
+    }
+    return all(
+        _sound(
+            ingredient, deltas.get(f"{_WITHIN}/{name}/c2pa.assertions/{ingredient.get('label')}")
+        )
+        for name, manifest in manifests.items()
+        for ingredient in map(object_of, items_of(object_of(manifest).get("ingredients")))
+        if ingredient.get("active_manifest")
+    )
+
+
+def _sound(ingredient: dict[str, Any], delta: dict[str, Any] | None) -> bool:
+    recorded = object_of(object_of(ingredient.get("validation_results")).get("activeManifest"))
+    now = delta or {}
+    broken = _codes(recorded, "failure") - set(_SOFT) or _codes(now, "failure")
+    passed = _codes(recorded, "success") | _codes(now, "success")
+    return not broken and "signingCredential.trusted" in passed
+
+
+def _verdict(manifest: dict[str, Any]) -> dict[str, Any] | None:
+    """What Firsthand's check said, where the manifest is Firsthand's."""
+    for assertion in map(object_of, items_of(manifest.get("assertions"))):
+        if assertion.get("label") == VERDICT:
+            return object_of(assertion.get("data"))
+    return None
 
 
 @lru_cache(maxsize=4)
@@ -83,7 +121,7 @@ def _context(anchors: str) -> Any:
 
     trust = {"trust": {"user_anchors": anchors}} if anchors else {}
     try:
-        return c2pa.Context.from_dict(_SETTINGS | trust)
+        return c2pa.Context.from_dict(OFFLINE | trust)
     except c2pa.C2paError as error:
         raise UsageError(f"trusted certificates must be PEM: {error}") from None
 
@@ -142,6 +180,8 @@ def _claims(label: str, data: dict[str, Any], source: str) -> Iterator[Claim]:
                 yield source_type_claim(uri, source)
             if agent := _name(action.get("softwareAgent")):
                 yield Claim("software-agent", agent, source)
+    elif label == VERDICT and (decision := text_of(data.get("decision"))):
+        yield Claim("verdict", decision[:100], source)
     elif label == "c2pa.ai_generated_content" and (model := text_of(data.get("model"))):
         yield Claim("ai-system", model, source)
 
@@ -149,7 +189,9 @@ def _claims(label: str, data: dict[str, Any], source: str) -> Iterator[Claim]:
 def _parents(ingredients: Any) -> Iterator[Parent]:
     for ingredient in ingredients:
         if title := text_of(ingredient.get("title")):
-            yield Parent(title, f"C2PA ingredient ({ingredient.get('relationship', 'unknown')})")
+            why = f"C2PA ingredient ({ingredient.get('relationship', 'unknown')})"
+            said = text_of(ingredient.get("description"))
+            yield Parent(title, f"{why}: {said[:300]}" if said else why)
 
 
 def _generator(manifest: dict[str, Any]) -> str | None:

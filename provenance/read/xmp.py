@@ -10,7 +10,7 @@ MAX_PACKET = 2 * 2**20  # bytes
 MAX_PROPERTIES = 500
 
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
-_PREFIXES = {
+NAMESPACES = {
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
     "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/": "Iptc4xmpCore",
     "http://www.tc260.org.cn/ns/AIGC/1.0/": "TC260",
@@ -24,6 +24,7 @@ _PREFIXES = {
     "http://ns.adobe.com/exif/1.0/": "exif",
     "http://ns.adobe.com/tiff/1.0/": "tiff",
     "http://ns.useplus.org/ldf/xmp/1.0/": "plus",
+    "urn:firsthand:ns:1.0/": "firsthand",
 }
 
 
@@ -77,7 +78,7 @@ def _text(element: Element) -> str:
 def _name(tag: object) -> str | None:
     """`{namespace}local` as `prefix:local`; None outside the known namespaces."""
     namespace, _, local = str(tag).removeprefix("{").rpartition("}")
-    return f"{_PREFIXES[namespace]}:{local}" if namespace in _PREFIXES else None
+    return f"{NAMESPACES[namespace]}:{local}" if namespace in NAMESPACES else None
 
 
 _IIM = {

@@ -23,6 +23,7 @@ from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
 from provenance.local.features import LocalDescriptor
 from provenance.recipe import Recipe
+from ui.bench import labelling
 from ui.demo import GALLERY
 from ui.settings import load_settings
 from ui.wiring import factory, make_checker, make_library
@@ -55,6 +56,7 @@ def measure(folder: Path = GALLERY) -> None:
             checker = make_checker(settings, library)
             check = _mean(lambda: [checker.check(picture) for picture in pictures], len(files))
     print(f"checking a picture takes {check / paint:.1%} of painting it ({recipe.steps} steps)")
+    labelling.measure()
 
 
 _ROUNDS = 5

@@ -24,6 +24,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (checking.audit, "audit entries/ --report audit.html --json audit.jsonl"),
     (checking.check, "check picture.png"),
     (checking.inspect, "inspect picture.png --json says.jsonl"),
+    (checking.credentials, "credentials --export firsthand-authority.pem"),
     (painting.models, "models"),
     (painting.serve, "serve --port 7860"),
     (painting.demo, "demo --out firsthand-demo"),

@@ -114,8 +114,9 @@ def inspect(
     json_to: Json = None,
     trust: Annotated[
         Path | None,
-        typer.Option(help="Certificates (PEM) by which Content Credentials are trusted."),
+        typer.Option(help="Certificates (PEM) by which Content Credentials are trusted too."),
     ] = None,
+    home: Home = None,
 ) -> None:
     """Say what each file says about itself: tool, recipe, claims, and how strong each claim is.
 
@@ -125,12 +126,14 @@ def inspect(
     from provenance.inspect import inspect as read
     from ui import report
     from ui.inspection import page
+    from ui.settings import load_settings
+    from ui.wiring import anchors
 
-    anchors = _text_of(trust) if trust else ""
+    trusted = anchors(load_settings(home=home, trust=trust))
     rows = []
     unreadable = False
     for path in image_files_of(images):
-        row = read(path, anchors)
+        row = read(path, trusted)
         if json_to is not None:
             rows.append(row)
         unreadable = unreadable or row["error"] is not None
@@ -140,10 +143,28 @@ def inspect(
     raise typer.Exit(UNREADABLE if unreadable else CLEAR)
 
 
-def _text_of(file: Path) -> str:
-    from provenance.errors import UsageError
+def credentials(
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write the authority's certificate (PEM) here, for others to trust."),
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Say what pictures are signed with, until when, and who believes it.
 
-    try:
-        return file.read_text("ascii")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--trust {file}: {error}") from None
+    The home's own key is made when first needed; settings.toml may name another.
+    """
+    from provenance.errors import UsageError
+    from provenance.files import write_whole
+    from ui.inspection import signing
+    from ui.settings import load_settings
+    from ui.wiring import credential
+
+    settings = load_settings(home=home)
+    held = credential(settings)
+    if export and settings.signing_key:
+        raise UsageError("only the home's own authority is exported; signing_chain names another")
+    if export:
+        write_whole(export, held.authority)
+    for line in signing(held, settings.signing_key or settings.credentials):
+        print(line)

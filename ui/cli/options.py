@@ -36,6 +36,13 @@ UnsafePickle = Annotated[
 Styles = Annotated[
     list[str] | None, typer.Option("--style", help="Style by its name in the home's styles.csv.")
 ]
+LabelProfile = Annotated[
+    str | None, typer.Option("--label", help="Labels that pictures get: eu, cn, us-ca or none.")
+]
+Format = Annotated[str | None, typer.Option(help="Pictures are saved as png, jpeg or webp.")]
+Quality = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP [default: 95].")
+]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write JSON lines to this file; - is standard output.")
 ]

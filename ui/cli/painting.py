@@ -13,12 +13,15 @@ from provenance.errors import UsageError
 from ui.cli.options import (
     Config,
     Embedding,
+    Format,
     Home,
     Json,
+    LabelProfile,
     LibraryDir,
     Loras,
     Model,
     PolicyFile,
+    Quality,
     Report,
     Retries,
     Styles,
@@ -56,6 +59,9 @@ def generate(
     ] = None,
     retries: Retries = 0,
     out: Annotated[Path, typer.Option(help="Folder for the clear pictures.")] = Path("pictures"),
+    label: LabelProfile = None,
+    format: Format = None,
+    quality: Quality = None,
     json_to: Json = None,
     library: LibraryDir = None,
     policy: PolicyFile = None,
@@ -70,7 +76,8 @@ def generate(
 
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
-        embeddings=embedding, unsafe_pickle=unsafe_pickle,
+        embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
+        quality=quality,
     )  # fmt: skip
     width, height = _size(size)
     first = secrets.randbelow(2**32) if seed is None else seed
@@ -93,7 +100,7 @@ def generate(
             bar.update(task, completed=len(rows) + done / steps)
 
         for made in studio.make(recipes, retries=retries, on_step=stepped):
-            file = _save_new(out, made.recipe, made.png) if made.png else None
+            file = _save_new(out, made.recipe, made.picture) if made.picture else None
             row = {**made.to_json(), "path": file, "file": file}
             rows.append(row)
             report.tell(bar, report.line(row), json_to)
@@ -112,6 +119,9 @@ def batch(
     embedding: Embedding = None,
     unsafe_pickle: UnsafePickle = False,
     style: Styles = None,
+    label: LabelProfile = None,
+    format: Format = None,
+    quality: Quality = None,
     json_to: Json = None,
     report_to: Report = None,
     library: LibraryDir = None,
@@ -128,7 +138,8 @@ def batch(
 
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
-        embeddings=embedding, unsafe_pickle=unsafe_pickle,
+        embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
+        quality=quality,
     )  # fmt: skip
     loras = _loras(lora or [])
 
@@ -180,6 +191,9 @@ def serve(
     vae: Vae = None,
     embedding: Embedding = None,
     unsafe_pickle: UnsafePickle = False,
+    label: LabelProfile = None,
+    format: Format = None,
+    quality: Quality = None,
     library: LibraryDir = None,
     policy: PolicyFile = None,
     home: Home = None,
@@ -190,7 +204,8 @@ def serve(
 
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
-        embeddings=embedding, unsafe_pickle=unsafe_pickle,
+        embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
+        quality=quality,
     )  # fmt: skip
     run(settings, host, port)
 
@@ -240,14 +255,15 @@ def _loras(texts: Sequence[str]) -> tuple[Any, ...]:
     return tuple(loras)
 
 
-def _save_new(out: Path, recipe: Any, png: bytes) -> str:
+def _save_new(out: Path, recipe: Any, picture: Any) -> str:
     from provenance.files import write_whole
 
     words = "".join(c if c.isalnum() else "-" for c in recipe.prompt.lower())[:40].strip("-")
-    path = out / f"{words or 'picture'}-{recipe.seed}.png"
+    stem, suffix = f"{words or 'picture'}-{recipe.seed}", picture.suffix
+    path = out / f"{stem}{suffix}"
     number = 1
     while path.exists():
         number += 1
-        path = out / f"{words or 'picture'}-{recipe.seed}_{number}.png"
-    write_whole(path, png)
+        path = out / f"{stem}_{number}{suffix}"
+    write_whole(path, picture.data)
     return str(path)

@@ -62,8 +62,8 @@ def _paint(studio: Studio, recipe: Recipe, out: Path, say: Any) -> Iterable[dict
 
 
 def _saved(made: Generation, out: Path) -> str | None:
-    if made.png is None:
+    if made.picture is None:
         return None
-    path = out / "pictures" / f"{made.recipe.seed}.png"
-    write_whole(path, made.png)
+    path = out / "pictures" / f"{made.recipe.seed}{made.picture.suffix}"
+    write_whole(path, made.picture.data)
     return str(path)
