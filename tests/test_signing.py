@@ -494,6 +494,20 @@ def test_this_home_believes_itself_and_others_who_have_its_certificate(tmp_path:
     assert f"signed by {mine.name}" in " ".join(seen("--home", str(other)).split())
 
 
+def test_a_trust_list_may_have_words_between_its_certificates(tmp_path: Path) -> None:
+    mine, other = credential(), credential()
+    path, trust = tmp_path / "a.png", tmp_path / "list.pem"
+    path.write_bytes(Labeller(Style(), Signer(mine))(IMAGE, RECIPE, VERDICT).data)
+    words = "# 某证书 / Ärger\r\nSubject: CN=-----\n".encode()
+    trust.write_bytes(words + other.authority + words + mine.authority.rstrip() + words)
+    seen = firsthand("inspect", str(path), "--trust", str(trust))
+    assert "signed by Test, Painter" in " ".join(seen.stdout.split())
+    for data in (b"", words, mine.key):
+        trust.write_bytes(data)
+        wrong = firsthand("inspect", str(path), "--trust", str(trust))
+        assert "holds no certificate" in str(wrong.exception)
+
+
 def test_the_users_own_key_is_shown(tmp_path: Path) -> None:
     mine = credential()
     (tmp_path / "home").mkdir()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -158,10 +159,15 @@ def anchors(settings: Settings) -> str:
 
 
 def _certificates(file: Path) -> str:
+    """The certificates of a trust list, without what is written between them."""
     try:
-        return file.read_text("ascii")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"trust {file}: {error}") from None
+        text = file.read_text("latin-1")
+    except OSError as error:
+        raise UsageError(f"trust {file}: {error.strerror}") from None
+    found = re.findall(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?", text)
+    if not found:
+        raise UsageError(f"trust {file} holds no certificate in PEM")
+    return "\n".join(found)
 
 
 def shelf(settings: Settings) -> Shelf:
