@@ -4,10 +4,13 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from gen.batch import outcomes, read_jobs, run
 from gen.studio import Studio
@@ -15,9 +18,11 @@ from index.library import Library
 from provenance.check import Checker
 from provenance.errors import CheckError, UsageError
 from provenance.images import read_picture
+from provenance.label.profiles import Style
 from provenance.recipe import Recipe
-from tests.conftest import labeller
+from tests.conftest import hash_policy, hashes_only, labeller
 from tests.test_studio import Held, PhotoPainter
+from ui.wiring import hold_for_review
 
 
 def written(tmp_path: Path, name: str, text: str) -> Path:
@@ -91,6 +96,26 @@ def test_a_clear_picture_is_a_file_and_a_blocked_one_is_not(
         Path(row["file"]).name for row in rows if row["file"]
     }
     assert outcomes(jobs, out) == rows
+
+
+def test_files_and_what_is_held_are_in_the_format_that_is_set(
+    tmp_path: Path, checker: Checker
+) -> None:
+    jobs = read_jobs(written(tmp_path, "j.txt", "grass.png\n"))
+    hold, label = partial(hold_for_review, tmp_path / "review"), labeller(Style(form="webp"))
+    strict = Checker(hashes_only(), checker.index, replace(hash_policy(), min_detail=101))
+    clear, held = (
+        next(
+            run(jobs, Studio(PhotoPainter(), each, (), hold, label), tmp_path / str(each is strict))
+        )
+        for each in (checker, strict)
+    )
+    assert (Path(clear["file"]).suffix, held["file"]) == (".webp", None)
+    for file in (clear["file"], held["held"]):
+        with Image.open(file) as image:
+            assert image.format == "WEBP"
+    evidence = json.loads(Path(held["held"]).with_suffix(".json").read_text("utf-8"))
+    assert evidence["labels"]["content"] == clear["labels"]["content"]
 
 
 def test_a_second_run_paints_nothing(tmp_path: Path, checker: Checker) -> None:
