@@ -142,8 +142,8 @@ def _connected(address: str) -> Any:
         )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UsageError(
-            f"--ray is HOST:PORT of a Ray cluster, auto or {LOCAL}; {address}: {_short(error)}; one "
-            "that asks for a token wants RAY_AUTH_MODE=token set here"
+            f"--ray is HOST:PORT of a Ray cluster, auto or {LOCAL}; {address}: {_short(error)}; "
+            "one that asks for a token wants RAY_AUTH_MODE=token set here"
         ) from None
     return ray
 
