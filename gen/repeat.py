@@ -29,7 +29,7 @@ _EDITED = re.compile(r"\[[^\[\]]*:[^\[\]]*:?[0-9.]+\]|\bAND\b|\bBREAK\b")
 _SILENT = {
     "Denoising strength", "Hashes", "Init image hash", "Lora hashes", "Lora weights", "TI", "User",
     "TI hashes", "VAE", "VAE hash", "Version", "Model hash", "Civitai resources", "Parser",
-    "Civitai metadata", "Created Date", "Backend", "Pipeline", "nodes", "distilled guidance",
+    "Civitai metadata", "Created Date", "Backend", "Pipeline", "Operations", "nodes", "distilled guidance",
     "generation_mode", "rand_device", "version", "created_by", "metadata_scheme", "date",
     "prep_time", "generation_time", "full_prompt", "full_negative_prompt", "images",
     "aspectratio", "Software", "Source", "Title", "Generation time", "request_type",
@@ -47,6 +47,7 @@ class Told:
     recipe: Recipe
     tool: str | None
     settings: Mapping[str, Any]
+    parents: tuple[str, ...] = ()  # what it says that it was made from
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def read_told(file: Path) -> Told:
     readings = [each for each in said["found"] if each["recipe"]]
     readings.sort(key=lambda each: each["tool"] == "ComfyUI")  # as main_recipe does
     recipe = _recipe(file, said["recipe"])
-    return Told(file, recipe, readings[0]["tool"], readings[0]["settings"])
+    parents = tuple(f"{each['uri']} ({each['why']})" for each in said["parents"])
+    return Told(file, recipe, readings[0]["tool"], readings[0]["settings"], parents)
 
 
 def repeat(told: Told, shelf: Shelf, model: str, given: Collection[str] = ()) -> Repeat:
@@ -256,6 +258,8 @@ def _not_repeated(told: Told) -> Iterator[str]:
     hires = any(key.startswith("Hires") for key in told.settings)
     if "Denoising strength" in told.settings and not (told.recipe.init_hash or hires):
         yield "it may have begun with another picture: it names a denoising strength"
+    for parent in told.parents[:_MOST]:
+        yield _shown(f"it was made from {parent}")
     if told.settings.get("samplers", 1) != 1:
         yield f"{told.settings['samplers']} samplers: the first alone is repeated"
     if _EDITED.search(told.recipe.prompt):
@@ -275,7 +279,7 @@ def _usual(key: str, value: Any) -> bool:
     """Whether this is what happens anyway."""
     plain = str(value).strip().lower()
     return (key.lower().replace("_", " "), plain) in {("clip skip", "1"), ("denoise", "1"),
-        ("denoise", "1.0")} or plain in ("", "false", "none", "0", "[]")  # fmt: skip
+        ("denoise", "1.0")} or plain in ("", "false", "none", "0", "0.0", "[]")  # fmt: skip
 
 
 def _shown(text: str) -> str:

@@ -193,6 +193,23 @@ def test_weights_are_left_out_where_the_model_reads_none() -> None:
     assert "weights" in notes[0]
 
 
+def test_what_a_picture_was_made_from_is_said(tmp_path: Path, shelf: Shelf) -> None:
+    """As ComfyUI's image to image has it."""
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+        "2": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0]}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox"}},
+        "4": {"class_type": "KSampler", "inputs": {
+            "latent_image": ["2", 0], "positive": ["3", 0], "seed": 1, "steps": 2, "cfg": 4.0,
+            "sampler_name": "euler", "scheduler": "normal", "denoise": 0.6}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
+    }  # fmt: skip
+    (tmp_path / "a.png").write_bytes(png({"prompt": json.dumps(graph)}))
+    notes = repeat(read_told(tmp_path / "a.png"), shelf, "starter").not_repeated
+    assert "it was made from cat.png (ComfyUI LoadImage)" in notes
+    assert "denoise: 0.6" in notes
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
