@@ -1,188 +1,301 @@
-"""Job files → runs that survive a kill: one outcome a job, one whole file a clear picture."""
+"""Jobs → runs that survive a kill: one outcome a job, one whole file a clear picture."""
 
-import csv
 import fcntl
 import hashlib
-import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
-from gen.expand import expanded, matrix
+from gen import names
+from gen.families import preset
+from gen.jobs import Job
+from gen.pipeline import Painter
 from gen.studio import Generation, Studio
-from provenance.errors import UsageError
+from provenance.errors import CheckError, FirsthandError, UsageError
 from provenance.files import write_whole
+from provenance.inspect import inspect
 from provenance.recipe import Recipe
+from provenance.verdict import NO_VERDICT
 
 JOURNAL = "journal.jsonl"
-MAX_JOBS_BYTES = 256 * 2**20
+CHUNK = 64  # jobs that are handed to a studio at a time, which paints some of them at once
+IN_A_ROW = 3  # errors that show that something is wrong with more than one job
 
 Outcome = dict[str, Any]
 """One line of the batch's JSON: the generation's, with `job` and `file`."""
+Made = tuple[Job, Generation | Exception]
+"""A job with its generation, or with what went wrong."""
+
+
+class Hands(Protocol):
+    """What paints and checks: the studio of this process, or workers elsewhere."""
+
+    def complete(self, jobs: Sequence[Job]) -> list[Recipe | FirsthandError]:
+        """Each job's recipe as it will be painted, or why it cannot be."""
+
+    def make(self, jobs: Sequence[Job], retries: int) -> Iterator[Made]:
+        """Each job as it is made, in any order; raises CheckError where no check can run."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One line of a job file; `number` counts from 1 in the order of the file."""
+class Task:
+    """A job of this batch. `key` is its place and its complete recipe; `problem`, why it has none.
 
-    number: int
-    recipe: Recipe
-
-    @property
-    def key(self) -> str:
-        """Identifies the job in the journal: its place and its recipe."""
-        body = json.dumps(self.recipe.to_json(), sort_keys=True)
-        return f"{self.number}-{hashlib.sha256(body.encode()).hexdigest()[:16]}"
-
-
-def read_jobs(path: Path, wildcards: Path | None = None) -> list[Job]:
-    """The jobs of a .txt (a prompt a line), .csv or .jsonl file (recipe fields).
-
-    Empty lines and, in .txt, lines that begin with # are skipped. A job without a seed gets one
-    that follows from its line, so that running the file again means the same pictures. A prompt
-    that is a matrix becomes several jobs; wildcards and choices are made by the job's seed.
+    Another model or another library's defaults are another recipe, and so another task.
     """
-    readers = {".txt": _txt, ".csv": _csv, ".jsonl": _jsonl}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UsageError(f"job files are {', '.join(readers)}; got {path.name}")
-    try:
-        if path.stat().st_size > MAX_JOBS_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_JOBS_BYTES:,} bytes; split it")
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8: {error}") from None
-    jobs: list[Job] = []
-    for line, values in reader(text):
-        try:
-            recipe = Recipe.from_json(values).validated()
-            for prompt in matrix(recipe.prompt):
-                each = _seeded(len(jobs) + 1, recipe.with_changes(prompt=prompt))
-                jobs.append(Job(each.number, expanded(each.recipe, wildcards).validated()))
-        except UsageError as error:
-            raise UsageError(f"{path}, line {line}: {error}") from None
-    if not jobs:
-        raise UsageError(f"{path} holds no job")
-    return jobs
+
+    job: Job
+    key: str
+    problem: FirsthandError | None = None
 
 
-def run(jobs: Sequence[Job], studio: Studio, out: Path, *, retries: int = 0) -> Iterator[Outcome]:
-    """The outcomes of the jobs that have none yet in this folder, each as it is made.
+class Here:
+    """The studio of this process."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def complete(self, jobs: Sequence[Job]) -> list[Recipe | FirsthandError]:
+        return [completed(job, self._studio.painter) for job in jobs]
+
+    def make(self, jobs: Sequence[Job], retries: int) -> Iterator[Made]:
+        for start in range(0, len(jobs), CHUNK):
+            yield from make_each(self._studio, jobs[start : start + CHUNK], retries)
+
+
+def plan(jobs: Sequence[Job], hands: Hands, *, go_on: bool = False) -> list[Task]:
+    """The jobs with their keys. One that does not fit the model is an error, unless `go_on`."""
+    recipes = hands.complete(jobs)
+    wrong = [(j, r) for j, r in zip(jobs, recipes, strict=True) if isinstance(r, Exception)]
+    if wrong and not go_on:
+        more = f" (and {len(wrong) - 1:,} more jobs)" if len(wrong) > 1 else ""
+        raise type(wrong[0][1])(f"job {wrong[0][0].number}: {wrong[0][1]}{more}")
+    return [_task(job, recipe) for job, recipe in zip(jobs, recipes, strict=True)]
+
+
+def run(
+    tasks: Sequence[Task],
+    hands: Hands,
+    journal: "Journal",
+    *,
+    name: str = names.TEMPLATE,
+    retries: int = 0,
+    max_errors: int | None = None,
+) -> Iterator[Outcome]:
+    """The outcomes of the tasks that have none yet, or only an error, each as it is made.
 
     A clear picture's file is whole on disk before its outcome is recorded; a kill in between means
-    that the same picture is painted once more. Raises UsageError before painting when a recipe
-    does not fit the model or another run has the folder.
+    that the same picture is painted once more. Ends before its time after `max_errors` errors;
+    without it, after three in a row. Raises CheckError when no check can run.
     """
-    recipes = {job.key: _completed(job, studio) for job in jobs}
-    with _only_run(out), _Journal(out / JOURNAL) as journal:
-        for part in out.glob(".*.part"):
-            part.unlink()
-        for job in jobs:
-            if job.key not in journal.outcomes:
-                (made,) = studio.make([recipes[job.key]], retries=retries)
-                yield journal.add(job, _saved(job, made, out))
+    names.check_template(name)
+    date = time.strftime("%Y-%m-%d")
+    left = [task for task in tasks if not journal.settled(task)]
+    keys = {task.job.number: task.key for task in left}
+    errors = in_a_row = 0
+    for job, made in _all_made(left, hands, retries):
+        key = keys[job.number]
+        with writing(journal.folder):
+            if isinstance(made, Exception):
+                outcome = _failed(job, made)
+                errors, in_a_row = errors + 1, in_a_row + 1
+            else:
+                outcome = _saved(job, made, journal, key, name, date)
+                in_a_row = 0
+            told = journal.add(key, outcome)
+        yield told
+        if errors == max_errors or (max_errors is None and in_a_row == IN_A_ROW):
+            return
 
 
-def outcomes(jobs: Sequence[Job], out: Path) -> list[Outcome]:
-    """What is recorded in the folder for these jobs, in their order."""
-    with _Journal(out / JOURNAL) as journal:
-        return [journal.outcomes[job.key] for job in jobs if job.key in journal.outcomes]
-
-
-def _txt(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, {"prompt": line.strip()}
-
-
-def _csv(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    rows = csv.DictReader(io.StringIO(text), strict=True)
+def completed(job: Job, painter: Painter) -> Recipe | FirsthandError:
     try:
-        for row in rows:
-            if None in row:
-                raise UsageError(f"line {rows.line_num}: more cells than columns")
-            yield rows.line_num, {k.strip(): v.strip() for k, v in row.items() if k and v}
-    except csv.Error as error:
-        raise UsageError(f"line {rows.line_num}: not CSV: {error}") from None
+        return painter.complete(sized(job.recipe, job.size, painter))
+    except FirsthandError as error:
+        return error
 
 
-def _jsonl(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"line {number}: not JSON: {error}") from None
-            if not isinstance(values, dict):
-                raise UsageError(f"line {number}: a job is an object, got {line[:40]}")
-            yield number, values
+def sized(recipe: Recipe, size: str | None, painter: Painter) -> Recipe:
+    """With the pixels of the preset that `size` names, if it does."""
+    if size is None:
+        return recipe
+    side = painter.complete(recipe).width or 0
+    width, height = preset(painter.spec.pipeline, size, side)
+    return recipe.with_changes(width=width, height=height)
 
 
-def _seeded(number: int, recipe: Recipe) -> Job:
-    if recipe.seed is None:
-        digest = hashlib.sha256(f"{number}\n{recipe.prompt}".encode()).digest()
-        recipe = recipe.with_changes(seed=int.from_bytes(digest[:4]))
-    return Job(number, recipe)
+def make_each(studio: Studio, jobs: Sequence[Job], retries: int) -> Iterator[Made]:
+    """The jobs as one piece of work; when it fails, the next one alone and then the others again.
 
-
-def _completed(job: Job, studio: Studio) -> Recipe:
+    A studio that paints several at once does not say which of them it failed at.
+    """
+    left = list(jobs)
+    if not left:
+        return
     try:
-        return studio.painter.complete(job.recipe)
-    except UsageError as error:
-        raise UsageError(f"job {job.number}: {error}") from None
+        recipes = [sized(job.recipe, job.size, studio.painter) for job in jobs]
+        for made in studio.make(recipes, retries=retries):
+            yield left.pop(0), made
+    except CheckError:
+        raise
+    except Exception as error:  # of any library below; the outcome says which
+        if len(jobs) == 1:
+            yield jobs[0], error
+            return
+        yield from make_each(studio, left[:1], retries)
+        yield from make_each(studio, left[1:], retries)
 
 
-def _saved(job: Job, made: Generation, out: Path) -> Outcome:
+def _all_made(tasks: Sequence[Task], hands: Hands, retries: int) -> Iterator[Made]:
+    yield from ((task.job, task.problem) for task in tasks if task.problem)
+    yield from hands.make([task.job for task in tasks if not task.problem], retries)
+
+
+def _task(job: Job, recipe: Recipe | FirsthandError) -> Task:
+    problem = recipe if isinstance(recipe, FirsthandError) else None
+    told = job.recipe if isinstance(recipe, FirsthandError) else recipe
+    body = json.dumps(told.to_json(), sort_keys=True)
+    return Task(job, f"{job.number}-{hashlib.sha256(body.encode()).hexdigest()[:16]}", problem)
+
+
+def _saved(
+    job: Job, made: Generation, journal: "Journal", key: str, template: str, date: str
+) -> Outcome:
     file = None
     if made.picture:
-        file = out / f"{job.number:05}-{made.recipe.seed}{made.picture.suffix}"
-        write_whole(file, made.picture.data)
-    path = str(file) if file else None
-    return {"job": job.number, **made.to_json(), "path": path, "file": path}
+        stem = names.name(template, job.number, made.recipe, date)
+        suffix = made.picture.suffix
+        path = names.free(
+            journal.folder, stem, suffix, lambda p: journal.taken(p, key, made.recipe)
+        )
+        write_whole(path, made.picture.data)
+        file = path.name
+    return {"job": job.number, **made.to_json(), "file": file}
+
+
+def _failed(job: Job, error: Exception) -> Outcome:
+    text = str(error) if isinstance(error, FirsthandError) else f"{type(error).__name__}: {error}"
+    recipe = job.recipe
+    return {
+        "job": job.number, **NO_VERDICT, "error": text or repr(error), "labels": {},
+        "refused": None, "references": [], "held": None, "recipe": recipe.to_json(),
+        "seed": recipe.seed, "attempts": [], "file": None,
+    }  # fmt: skip
 
 
 @contextmanager
-def _only_run(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"another batch is writing to {out}; give another --out") from None
+def writing(folder: Path) -> Iterator[None]:
+    """What the system refuses, in words: a full disk, a folder that is a file."""
+    try:
         yield
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written to: {error.strerror or error}") from None
 
 
-class _Journal:
-    """The outcomes of a folder, one JSON line each: [key, outcome]."""
+class Journal:
+    """The outcomes of a folder, one JSON line each: [key, outcome]; the last one of a key counts.
 
-    def __init__(self, path: Path) -> None:
-        self.outcomes: dict[str, Outcome] = {}
+    Only one run has it at a time. Raises UsageError when another has, or when it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._outcomes: dict[str, Outcome] = {}
+        self._files: dict[str, str] = {}  # lower-case name → key
+
+    def __enter__(self) -> Self:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UsageError(
+                f"another batch is writing to {self.folder}; give another --out"
+            ) from None
+        try:
+            self._read(self.folder / JOURNAL)
+        except BaseException:
+            self._lock.close()
+            raise
+        for part in self.folder.glob(".*.part"):
+            part.unlink()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._lock.close()
+
+    def add(self, key: str, outcome: Outcome) -> Outcome:
+        """Records it, on disk when this returns."""
+        self._file.write(json.dumps([key, outcome], ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._keep(key, outcome)
+        return self._told(outcome)
+
+    def read_again(self) -> None:
+        """After an interruption at any moment: what is on disk is what counts."""
+        self._file.close()
+        self._outcomes.clear()
+        self._files.clear()
+        self._read(self.folder / JOURNAL)
+
+    def outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """What is recorded for these tasks, in their order."""
+        found = (self._outcomes.get(task.key) for task in tasks)
+        return [self._told(outcome) for outcome in found if outcome]
+
+    def settled(self, task: Task) -> bool:
+        """Whether there is an outcome that is no error."""
+        outcome = self._outcomes.get(task.key)
+        return outcome is not None and not outcome["error"]
+
+    def taken(self, path: Path, key: str, recipe: Recipe) -> bool:
+        """Whether the file is another task's, or not of this batch. What a kill left is neither."""
+        if self._files.get(path.name.casefold(), key) != key:
+            return True
+        return path.exists() and not _holds(path, recipe)
+
+    def _read(self, path: Path) -> None:
         whole = 0
         data = path.read_bytes() if path.exists() else b""
-        for line in data.splitlines(keepends=True):
+        for number, line in enumerate(data.splitlines(keepends=True), start=1):
             if not line.endswith(b"\n"):  # cut short by a kill
                 break
-            key, outcome = json.loads(line)
-            self.outcomes[key] = outcome
+            try:
+                key, outcome = json.loads(line)
+                self._keep(str(key), dict(outcome))
+            except (ValueError, TypeError, KeyError):
+                raise UsageError(
+                    f"{path}, line {number} is damaged; give another --out, or take the line out"
+                ) from None
             whole += len(line)
         self._file = path.open("ab")
         self._file.truncate(whole)
 
-    def __enter__(self) -> "_Journal":
-        return self
+    def _keep(self, key: str, outcome: Outcome) -> None:
+        self._outcomes[key] = outcome
+        if outcome["file"]:
+            self._files[str(outcome["file"]).casefold()] = key
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def _told(self, outcome: Outcome) -> Outcome:
+        path = str(self.folder / outcome["file"]) if outcome["file"] else None
+        return {**outcome, "path": path, "file": path}
 
-    def add(self, job: Job, outcome: Outcome) -> Outcome:
-        self._file.write(json.dumps([job.key, outcome], ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.outcomes[job.key] = outcome
-        return outcome
+
+def _holds(path: Path, recipe: Recipe) -> bool:
+    """Whether the picture says that it was made by this recipe."""
+    return bool(inspect(path)["recipe"] == recipe.to_json())

@@ -53,6 +53,11 @@ def pieces(text: str) -> list[Piece]:
     return _joined(found)
 
 
+def plain_words(text: str) -> str:
+    """The prompt without weights, if it has any with a number."""
+    return "".join(words for words, _ in pieces(text)) if _WEIGHTED.search(text) else text
+
+
 def reads_weights(pipeline: Any) -> bool:
     """Whether the pipeline's only encoders are CLIP's, as in SD 1.5 and SDXL."""
     return type(pipeline).__name__.removesuffix("Pipeline").removesuffix("Img2Img") in (

@@ -57,11 +57,15 @@ class Shelf:
         return FileHash(self.hashes.of_folder(path, weights), None)
 
     def items(self) -> Iterator[Item]:
-        for kind in KINDS if self.home else ():
-            folder = Path(self.home or "") / kind
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if path.is_dir() or path.suffix.lower() in (SAFE, *PICKLES):
-                    yield self.item(kind, path)
+        for kind in KINDS:
+            yield from (self.item(kind, path) for path in self.places(kind))
+
+    def places(self, kind: str) -> Iterator[Path]:
+        """The files and folders that lie there."""
+        folder = self.home / kind if self.home else None
+        for path in sorted(folder.iterdir()) if folder and folder.is_dir() else ():
+            if path.is_dir() or path.suffix.lower() in (SAFE, *PICKLES):
+                yield path
 
     def item(self, kind: str, path: Path, name: str = "") -> Item:
         name = name or (path.name if path.is_dir() else path.stem)

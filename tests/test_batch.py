@@ -1,9 +1,11 @@
-"""Job files, and runs that survive a kill."""
+"""Runs that survive a kill and jobs that fail."""
 
 import json
 import random
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +13,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from gen.batch import outcomes, read_jobs, run
+from gen.batch import Here, Journal, Outcome, plan, run, sized
+from gen.jobs import Job, read_jobs
+from gen.pipeline import OnStep
 from gen.studio import Studio
 from index.library import Library
 from provenance.check import Checker
@@ -20,94 +25,59 @@ from provenance.errors import CheckError, UsageError
 from provenance.images import read_picture
 from provenance.label.profiles import Style
 from provenance.recipe import Recipe
-from tests.conftest import hash_policy, hashes_only, labeller
+from tests.conftest import PHOTOS, hash_policy, hashes_only, labeller
+from tests.test_jobs import written
 from tests.test_studio import Held, PhotoPainter
+from ui.cli import build
 from ui.wiring import hold_for_review
 
-
-def written(tmp_path: Path, name: str, text: str) -> Path:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_a_text_file_is_a_prompt_a_line(tmp_path: Path) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", "# foxes\na fox\n\n  a red fox  \n"))
-    assert [job.recipe.prompt for job in jobs] == ["a fox", "a red fox"]
-    assert [job.number for job in jobs] == [1, 2]
-
-
-def test_csv_and_jsonl_take_any_recipe_field(tmp_path: Path) -> None:
-    table = '\ufeffprompt,seed,guidance,negative\na fox,3,2.5,\n"a cat, grey",,,fog\n'
-    first, second = read_jobs(written(tmp_path, "j.csv", table))
-    assert first.recipe == Recipe("a fox", seed=3, guidance=2.5)
-    assert (second.recipe.prompt, second.recipe.negative) == ("a cat, grey", "fog")
-    lines = '{"prompt": "a fox", "seed": 3, "guidance": 2.5}\n\n{"prompt": "雪"}\n'
-    (same, _) = read_jobs(written(tmp_path, "j.jsonl", lines))
-    assert same.recipe == first.recipe
-
-
-def test_a_job_without_a_seed_gets_the_same_one_every_time(tmp_path: Path) -> None:
-    path = written(tmp_path, "j.txt", "a fox\na fox\n")
-    seeds = [job.recipe.seed for job in read_jobs(path)]
-    assert seeds == [job.recipe.seed for job in read_jobs(path)]
-    assert len(set(seeds)) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("j.yaml", "a", r"\.txt, \.csv, \.jsonl"),
-        ("j.txt", "# nothing\n", "holds no job"),
-        ("j.csv", "promt\na fox\n", "line 2: .*unknown recipe field promt"),
-        ("j.csv", "prompt\na,b\n", "more cells"),
-        ("j.csv", 'prompt\n"a', "not CSV"),
-        ("j.jsonl", '{"prompt": "a"}\nnope\n', "line 2: not JSON"),
-        ("j.jsonl", "[1]\n", "a job is an object"),
-        ("j.jsonl", '{"prompt": "a", "seed": -4}\n', "line 1: seed must be"),
-        ("j.jsonl", "[" * 100_000, "line 1: not JSON"),
-    ],
-)
-def test_a_bad_job_file_says_where(tmp_path: Path, name: str, text: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        read_jobs(written(tmp_path, name, text))
-
-
-def test_a_missing_or_binary_job_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.txt: No such file"):
-        read_jobs(tmp_path / "none.txt")
-    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="not UTF-8"):
-        read_jobs(tmp_path / "b.txt")
-
-
 PROMPTS = "grass.png\ncoffee.png\nihc.png\n"
+
+
+def jobs_of(tmp_path: Path, prompts: str = PROMPTS) -> list[Job]:
+    return read_jobs(written(tmp_path, "j.txt", prompts))
+
+
+def studio(checker: Checker, painter: PhotoPainter | None = None) -> Studio:
+    return Studio(painter or PhotoPainter(), checker, (), Held(), labeller())
+
+
+def batch(jobs: Sequence[Job], made_by: Studio, out: Path, **options: Any) -> list[Outcome]:
+    """The outcomes that this run yields."""
+    tasks = plan(jobs, Here(made_by), go_on="max_errors" in options)
+    with Journal(out) as journal:
+        return list(run(tasks, Here(made_by), journal, **options))
+
+
+def recorded(jobs: Sequence[Job], made_by: Studio, out: Path) -> list[Outcome]:
+    with Journal(out) as journal:
+        return journal.outcomes(plan(jobs, Here(made_by), go_on=True))
 
 
 def test_a_clear_picture_is_a_file_and_a_blocked_one_is_not(
     tmp_path: Path, checker: Checker
 ) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
     out = tmp_path / "out"
-    rows = list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), out))
+    rows = batch(jobs_of(tmp_path), studio(checker), out)
     assert [row["decision"] for row in rows] == ["clear", "block", "clear"]
     assert rows[1]["file"] is None
     assert {path.name for path in out.glob("*.png")} == {
         Path(row["file"]).name for row in rows if row["file"]
     }
-    assert outcomes(jobs, out) == rows
+    assert recorded(jobs_of(tmp_path), studio(checker), out) == rows
 
 
 def test_files_and_what_is_held_are_in_the_format_that_is_set(
     tmp_path: Path, checker: Checker
 ) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", "grass.png\n"))
     hold, label = partial(hold_for_review, tmp_path / "review"), labeller(Style(form="webp"))
     strict = Checker(hashes_only(), checker.index, replace(hash_policy(), min_detail=101))
     clear, held = (
-        next(
-            run(jobs, Studio(PhotoPainter(), each, (), hold, label), tmp_path / str(each is strict))
-        )
+        batch(
+            jobs_of(tmp_path, "grass.png\n"),
+            Studio(PhotoPainter(), each, (), hold, label),
+            tmp_path / str(each is strict),
+        )[0]
         for each in (checker, strict)
     )
     assert (Path(clear["file"]).suffix, held["file"]) == (".webp", None)
@@ -119,91 +89,189 @@ def test_files_and_what_is_held_are_in_the_format_that_is_set(
 
 
 def test_a_second_run_paints_nothing(tmp_path: Path, checker: Checker) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
-    list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out"))
-    painter = PhotoPainter()
-    assert list(run(jobs, Studio(painter, checker, (), Held(), labeller()), tmp_path / "out")) == []
-    assert painter.painted == []
-    more = read_jobs(written(tmp_path, "j.txt", PROMPTS + "retina.jpg\n"))
-    assert (
-        len(list(run(more, Studio(painter, checker, (), Held(), labeller()), tmp_path / "out")))
-        == 1
-    )
-
-
-def test_a_torn_journal_line_is_painted_again(tmp_path: Path, checker: Checker) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
     out = tmp_path / "out"
-    rows = list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), out))
+    batch(jobs_of(tmp_path), studio(checker), out)
+    painter = PhotoPainter()
+    assert batch(jobs_of(tmp_path), studio(checker, painter), out) == []
+    assert painter.painted == []
+    more = jobs_of(tmp_path, PROMPTS + "retina.jpg\n")
+    assert len(batch(more, studio(checker, painter), out)) == 1
+
+
+def test_another_model_is_another_task(tmp_path: Path, checker: Checker) -> None:
+    out, jobs = tmp_path / "out", jobs_of(tmp_path, "grass.png\n")
+    (first,) = batch(jobs, studio(checker), out)
+
+    class Other(PhotoPainter):
+        def complete(self, recipe: Recipe) -> Recipe:
+            return super().complete(recipe).with_changes(model="other", model_hash="cd" * 5)
+
+    (second,) = batch(jobs, studio(checker, Other()), out)
+    assert Path(second["file"]).stem == Path(first["file"]).stem + "_2"
+    assert recorded(jobs, studio(checker), out) == [first]
+
+
+def test_a_torn_journal_line_is_painted_again_into_the_same_file(
+    tmp_path: Path, checker: Checker
+) -> None:
+    out, jobs = tmp_path / "out", jobs_of(tmp_path)
+    rows = batch(jobs, studio(checker), out)
     journal = out / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
     (out / ".00003-1.png.part").write_bytes(b"half")
-    again = list(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), out))
+    again = batch(jobs, studio(checker), out)
     assert [row["job"] for row in again] == [3]
-    assert outcomes(jobs, out) == [*rows[:2], *again]
+    assert recorded(jobs, studio(checker), out) == [*rows[:2], *again]
     assert again[0]["labels"]["content"] == rows[2]["labels"]["content"]
+    assert again[0]["file"] == rows[2]["file"]
+    assert len(list(out.glob("*.png"))) == 2
     assert not list(out.glob(".*.part"))
 
 
+def test_files_of_others_are_never_written_over(tmp_path: Path, checker: Checker) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "same.png").write_bytes((PHOTOS / "astronaut.png").read_bytes())
+    (out / "same_2.png").write_bytes(b"notes of mine")
+    rows = batch(jobs_of(tmp_path), studio(checker), out, name="same")
+    assert [Path(row["file"]).name for row in rows if row["file"]] == ["same_3.png", "same_4.png"]
+    assert (out / "same_2.png").read_bytes() == b"notes of mine"
+
+
+def test_a_damaged_journal_is_said(tmp_path: Path, checker: Checker) -> None:
+    out = tmp_path / "out"
+    batch(jobs_of(tmp_path), studio(checker), out)
+    journal = out / "journal.jsonl"
+    journal.write_bytes(b"[1]\n" + journal.read_bytes())
+    with pytest.raises(UsageError, match="line 1 is damaged"):
+        batch(jobs_of(tmp_path), studio(checker), out)
+    journal.write_bytes(journal.read_bytes()[4:])
+    assert batch(jobs_of(tmp_path), studio(checker), out) == []
+
+
+class Picky(PhotoPainter):
+    """Takes no picture of `ihc.png`."""
+
+    def complete(self, recipe: Recipe) -> Recipe:
+        if recipe.prompt == "ihc.png":
+            raise UsageError("too large")
+        return super().complete(recipe)
+
+
 def test_a_job_that_does_not_fit_stops_before_the_first(tmp_path: Path, checker: Checker) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
-
-    class Picky(PhotoPainter):
-        def complete(self, recipe: Recipe) -> Recipe:
-            if recipe.prompt == "ihc.png":
-                raise UsageError("too large")
-            return super().complete(recipe)
-
     painter = Picky()
-    with pytest.raises(UsageError, match="job 3: too large"):
-        next(run(jobs, Studio(painter, checker, (), Held(), labeller()), tmp_path / "out"))
+    jobs = jobs_of(tmp_path, PROMPTS + "ihc.png\n")
+    with pytest.raises(UsageError, match=r"job 3: too large \(and 1 more jobs\)"):
+        batch(jobs, studio(checker, painter), tmp_path / "out")
     assert painter.painted == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_does_not_fit_is_an_error_where_errors_are_allowed(
+    tmp_path: Path, checker: Checker
+) -> None:
+    rows = batch(jobs_of(tmp_path), studio(checker, Picky()), tmp_path / "out", max_errors=5)
+    assert {row["job"]: row["error"] for row in rows} == {1: None, 2: None, 3: "too large"}
+
+
+class Flaky(PhotoPainter):
+    """Fails at what the prompt calls `bad`, as a library below may."""
+
+    def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
+        if recipe.prompt.startswith("bad"):
+            self.painted.append(recipe)
+            raise RuntimeError("no memory")
+        return super().paint(recipe, on_step)
+
+
+def test_a_job_that_fails_costs_nobody_else_and_is_tried_again(
+    tmp_path: Path, checker: Checker
+) -> None:
+    out, jobs = tmp_path / "out", jobs_of(tmp_path, "grass.png\nbad\ncoffee.png\nretina.jpg\n")
+    rows = batch(jobs, studio(checker, Flaky()), out)
+    assert [row["decision"] for row in rows] == ["clear", None, "block", "clear"]
+    assert rows[1]["error"] == "RuntimeError: no memory"
+    assert rows[1]["file"] is None
+    painter = Flaky()
+    (again,) = batch(jobs, studio(checker, painter), out)
+    assert (again["job"], len(recorded(jobs, studio(checker), out))) == (2, 4)
+
+
+def test_three_errors_in_a_row_end_a_run(tmp_path: Path, checker: Checker) -> None:
+    jobs = jobs_of(tmp_path, "bad\nbad\ngrass.png\nbad\nbad\nbad\ncoffee.png\n")
+    rows = batch(jobs, studio(checker, Flaky()), tmp_path / "out")
+    assert [row["job"] for row in rows] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("most", "last"), [(1, 1), (4, 5), (6, 7)])
+def test_a_run_ends_after_so_many_errors(
+    tmp_path: Path, checker: Checker, most: int, last: int
+) -> None:
+    jobs = jobs_of(tmp_path, "bad\nbad\ngrass.png\nbad\nbad\nbad\ncoffee.png\n")
+    rows = batch(jobs, studio(checker, Flaky()), tmp_path / "out", max_errors=most)
+    assert rows[-1]["job"] == last
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path, checker: Checker) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
-    first = run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out")
-    next(first)
-    with pytest.raises(UsageError, match="another batch"):
-        next(run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out"))
+    with Journal(tmp_path / "out"), pytest.raises(UsageError, match="another batch"):
+        batch(jobs_of(tmp_path), studio(checker), tmp_path / "out")
 
 
-def test_a_failed_check_writes_nothing(tmp_path: Path, library: Library, checker: Checker) -> None:
-    jobs = read_jobs(written(tmp_path, "j.txt", PROMPTS))
-    running = run(jobs, Studio(PhotoPainter(), checker, (), Held(), labeller()), tmp_path / "out")
-    next(running)
-    (library.folder / "catalog.sqlite").unlink()
-    with pytest.raises(CheckError):
-        list(running)
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path, checker: Checker) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(UsageError, match="out cannot be written to: File exists"):
+        batch(jobs_of(tmp_path), studio(checker), tmp_path / "out")
+
+
+def test_a_failed_check_ends_the_run_and_writes_nothing(
+    tmp_path: Path, library: Library, checker: Checker
+) -> None:
+    made_by = studio(checker)
+    tasks = plan(jobs_of(tmp_path), Here(made_by))
+    with Journal(tmp_path / "out") as journal:
+        running = run(tasks, Here(made_by), journal, max_errors=100)
+        next(running)
+        (library.folder / "catalog.sqlite").unlink()
+        with pytest.raises(CheckError):
+            list(running)
     assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
 
-def test_sixty_jobs_killed_three_times_have_sixty_outcomes(
+def test_a_size_by_name_is_the_models(tmp_path: Path, checker: Checker) -> None:
+    painter = PhotoPainter()
+    (job,) = read_jobs(written(tmp_path, "j.csv", "prompt,size\ngrass.png,wide\n"))
+    assert sized(job.recipe, job.size, painter).width == 80  # 64 * 1344 / 1024, in steps of 16
+    assert sized(job.recipe, None, painter) == job.recipe
+
+
+def test_forty_jobs_killed_and_stopped_have_forty_outcomes(
     tmp_path: Path, known_folder: Path
 ) -> None:
     """The real command with the real model, killed while it works."""
     firsthand = [sys.executable, "-c", "from ui.cli import main; main()"]
-    subprocess.run([*firsthand, "index", "add", str(known_folder)], check=True)
+    assert CliRunner().invoke(build(), ["index", "add", str(known_folder)]).exit_code == 0
     jobs = "".join(
         json.dumps({"prompt": f"a fox in the snow {n}", "seed": n, "steps": 1}) + "\n"
-        for n in range(60)
+        for n in range(40)
     )
     command = [*firsthand, "batch", str(written(tmp_path, "jobs.jsonl", jobs)), "--out", "out"]
-    rng = random.Random(60)
-    for _ in range(3):
-        killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-        assert killed.stdout
-        for _ in range(rng.randint(5, 15)):
-            assert killed.stdout.readline(), "the batch ended early"
-        killed.kill()
-        killed.wait()
-        killed.stdout.close()
+    rng = random.Random(40)
+    for signalled in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
+        stopped = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert stopped.stdout
+        for _ in range(rng.randint(3, 10)):
+            assert stopped.stdout.readline(), "the batch ended early"
+        stopped.send_signal(signalled)
+        told, _ = stopped.communicate()
+    assert stopped.returncode == 130
+    assert "give the same command again to go on" in told
+    assert "data:image/webp" in (tmp_path / "out" / "contact-sheet.html").read_text()
     last = subprocess.run([*command, "--json", "-"], cwd=tmp_path, capture_output=True, text=True)
     rows: list[dict[str, Any]] = [json.loads(line) for line in last.stdout.splitlines()]
-    assert [row["job"] for row in rows] == list(range(1, 61))
-    assert [row["seed"] for row in rows] == list(range(60))
+    assert [row["job"] for row in rows] == list(range(1, 41))
+    assert [row["seed"] for row in rows] == list(range(40))
     recorded = (tmp_path / "out" / "journal.jsonl").read_text("utf-8").splitlines()
-    assert len({json.loads(line)[0] for line in recorded}) == len(recorded) == 60
+    assert len({json.loads(line)[0] for line in recorded}) == len(recorded) == 40
     files = sorted((tmp_path / "out").glob("*.png"))
     assert [str(file.relative_to(tmp_path)) for file in files] == sorted(
         row["file"] for row in rows if row["file"]

@@ -17,6 +17,7 @@ MAY_IMPORT = {
 HEAVY = {
     "faiss": {"index/vectors.py", "index/voting.py"},
     "c2pa": {"provenance/label/credentials.py", "provenance/label/signing.py"},
+    "ray": {"gen/farm.py"},
     "sqlite3": {"index/database.py"},
     "imagehash": {"provenance/hashes.py", "ui/bench/speed.py"},
     "pdqhash": {"provenance/hashes.py"},
@@ -30,7 +31,8 @@ HEAVY = {
     "matplotlib": {"ui/calibration.py"},
     "huggingface_hub": {"gen/hub.py", "provenance/embed/pretrained.py"},
     "typer": {
-        f"ui/cli/{name}.py" for name in ("__init__", "checking", "library", "options", "painting")
+        f"ui/cli/{name}.py"
+        for name in ("__init__", "batches", "checking", "library", "options", "painting")
     },
 }
 

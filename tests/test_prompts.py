@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gen import prompts
-from gen.batch import read_jobs
 from gen.expand import expanded, matrix, read_styles, styled
+from gen.jobs import read_jobs
 from gen.models import resolve
 from gen.pipeline import Painter, load
 from provenance.errors import MissingError, UsageError

@@ -21,7 +21,7 @@ def desk(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / name).write_bytes((PHOTOS / name).read_bytes())
-    (tmp_path / "jobs.csv").write_text("prompt,seed,steps\na fox in the snow,1,2\n")
+    (tmp_path / "jobs.csv").write_text("prompt,seed,steps,count\na fox in the snow,1,2,2\n")
     return tmp_path
 
 

@@ -22,8 +22,8 @@ _GROUP_SHOWN = 12  # pictures
 
 
 def status(row: Row) -> str:
-    """The row's decision, or `unreadable`."""
-    return row["decision"] or "unreadable"
+    """The row's decision; without one, `failed` (a batch's job) or `unreadable` (a file)."""
+    return row["decision"] or ("failed" if "job" in row else "unreadable")
 
 
 def evidence(row: Row, index: Index) -> dict[str, Any]:
@@ -35,12 +35,17 @@ def evidence(row: Row, index: Index) -> dict[str, Any]:
         for match, colour in zip(close, _COLOURS, strict=False)
     ]
     if row.get("references"):
-        same = [{"uri": uri, "title": "", "why": "same recipe"} for uri in row["references"]]
-        same = same[: len(_COLOURS)]
-        shown = [{**match, "image": _reference_image(match, index, "")} for match in same]
+        shown = [_same_recipe(uri, index) for uri in row["references"][: len(_COLOURS)]]
     name = row.get("path") or f"seed {row.get('seed')}, withheld"
     image = None if row["error"] else _own_image(row.get("path"), close)
     return {**row, "name": name, "status": status(row), "image": image, "shown": shown}
+
+
+def _same_recipe(uri: str, index: Index) -> dict[str, Any]:
+    known = index.reference(uri)
+    said = {"title": known.title, "license": known.license} if known else {"title": ""}
+    match = {"uri": uri, "why": "same recipe", **said}
+    return {**match, "image": _reference_image(match, index, "")}
 
 
 def near_duplicates(rows: Sequence[Row]) -> dict[int, list[Row]]:

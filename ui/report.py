@@ -4,10 +4,12 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup, escape
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -20,11 +22,17 @@ if TYPE_CHECKING:
     from gen.shelf import Item
     from ui.calibration import Outcome
 
-_STYLE = {"clear": "green", "review": "yellow", "block": "red", "unreadable": "magenta"}
+_STYLE = {
+    "clear": "green",
+    "review": "yellow",
+    "block": "red",
+    "unreadable": "magenta",
+    "failed": "magenta",
+}
 _CLEAR_SHOWN = 200
 _GROUPS_SHOWN = 100
 _LINES_SHOWN = 40
-_ORDER = ("block", "review", "unreadable", "clear")
+_ORDER = ("block", "review", "unreadable", "failed", "clear")
 
 
 def output() -> Console:
@@ -40,6 +48,28 @@ def progress() -> Progress:
     return Progress(*columns, remaining, console=console, transient=True, redirect_stdout=False)
 
 
+def batch_progress() -> Progress:
+    """The same, for a batch: what `pace` tells in place of a guess at the time that is left."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+    told = TextColumn("{task.fields[pace]}")
+    return Progress(*columns, told, console=console, transient=True, redirect_stdout=False)
+
+
+def pace(moments: Sequence[float], left: int, counts: Mapping[str, int]) -> str:
+    """Pictures a second, time left, counts by verdict; `moments` of the last pictures, seconds."""
+    told = [f"{counts[name]:,} {name}" for name in reversed(_ORDER) if counts.get(name)]
+    passed = moments[-1] - moments[0]
+    if passed > 0:
+        rate = (len(moments) - 1) / passed
+        told[:0] = [f"{rate:.3g} pictures/s", f"{_clock(left / rate)} left"]
+    return " · ".join(told)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
 def tell(bar: Progress, text: Text | str, json_to: str | None = None) -> None:
     """A result while the bar is up: on standard output, or above the bar where both are one screen.
 
@@ -49,6 +79,11 @@ def tell(bar: Progress, text: Text | str, json_to: str | None = None) -> None:
         bar.console.print(Text(text) if isinstance(text, str) else text)
     else:
         print(str(text), flush=True)
+
+
+def remark(bar: Progress, text: str) -> None:
+    """A word beside the results, on standard error."""
+    bar.console.print(Text(text, style="yellow"))
 
 
 def line(row: Row) -> Text:
@@ -157,7 +192,7 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
     counts = Counter(map(status, rows))
     clear = [row for row in rows if status(row) == "clear"][:_CLEAR_SHOWN]
     groups = near_duplicates(rows)
-    html = _render(
+    html = render(
         "report.html",
         title=title,
         counts=[(name, counts[name]) for name in _ORDER if counts[name]],
@@ -169,14 +204,14 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
         library=next((row["library"] for row in rows if row.get("library")), None),
         policy=next((row["policy"] for row in rows if row.get("policy")), None),
     )
-    write_whole(path, html.encode())
+    write_whole(path, html)
 
 
 def write_calibration(outcome: "Outcome", path: Path) -> None:
     """What `index calibrate` measured, with its plot, in one HTML file."""
     from ui.calibration import plot_uri
 
-    html = _render(
+    html = render(
         "calibration.html",
         title="Calibration",
         calibration=outcome.measured.calibration,
@@ -185,7 +220,7 @@ def write_calibration(outcome: "Outcome", path: Path) -> None:
         rows=outcome.rows(),
         related=outcome.related(),
     )
-    write_whole(path, html.encode())
+    write_whole(path, html)
 
 
 def evidence_html(rows: Sequence[Row], index: Index) -> str:
@@ -195,11 +230,20 @@ def evidence_html(rows: Sequence[Row], index: Index) -> str:
         for row in rows
         if status(row) != "clear"
     ]
-    return _render("evidence.html", rows=[evidence(row, index) for row in withheld])
+    return render("evidence.html", rows=[evidence(row, index) for row in withheld]).decode()
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> bytes:
+    """The template's page as UTF-8; what is filled in is escaped."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("ui"), autoescape=True)
-    return environment.get_template(template).render(**values)
+    environment.filters["linked"] = _linked
+    return environment.get_template(template).render(**values).encode()
+
+
+def _linked(uri: str) -> Markup:
+    """The address, as a link where a browser can follow it to a page or a file."""
+    if not uri.lower().startswith(("https://", "http://", "file:///")):
+        return escape(uri)
+    return Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(uri)

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from gen.addons import Addons
 from gen.gates import RecipeGate
 from gen.models import resolve
+from gen.names import free
 from gen.pipeline import Painter, load
 from gen.shelf import Shelf
 from gen.studio import Studio
@@ -43,6 +45,7 @@ from provenance.label.profiles import Style, profile_named
 from provenance.label.signing import Signer
 from provenance.local.features import LocalDescriptor
 from provenance.recipe import Recipe
+from provenance.threads import one_thread_for_products
 from provenance.verdict import Verdict, as_match, load_policy
 from ui.settings import Settings
 
@@ -170,6 +173,14 @@ def _certificates(file: Path) -> str:
     return "\n".join(found)
 
 
+def worker_studio(settings: Settings, place: Path) -> Studio:
+    """The studio of a worker elsewhere; `place` is the folder that relative paths begin at."""
+    with suppress(OSError):
+        os.chdir(place)
+    one_thread_for_products()
+    return make_studio(settings, make_checker(settings, open_library(settings)))
+
+
 def shelf(settings: Settings) -> Shelf:
     """The home's models, LoRAs, VAEs and embeddings."""
     return Shelf(settings.home, unsafe_pickle=settings.unsafe_pickle)
@@ -228,13 +239,19 @@ def nearest(settings: Settings, library: Library, image: Path, count: int) -> li
 def hold_for_review(store: Path, picture: Labelled, recipe: Recipe, verdict: Verdict) -> str:
     """Keeps a picture in the review store, its evidence beside it; returns its path."""
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = store / f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}{picture.suffix}"
-    number = 1
-    while path.exists():
-        number += 1
-        path = path.with_stem(f"{path.stem.removesuffix(f'_{number - 1}')}_{number}")
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}"
+    path = free(store, stem, picture.suffix, lambda path: not _claimed(path.with_suffix(".json")))
     evidence = {**verdict.to_json(), "recipe": recipe.to_json(), "labels": picture.labels}
     body = json.dumps(evidence, indent=1, ensure_ascii=False)
     write_whole(path.with_suffix(".json"), body.encode())
     write_whole(path, picture.data)
     return str(path)
+
+
+def _claimed(path: Path) -> bool:
+    """Takes a name before another process does; False where it is taken."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

@@ -11,7 +11,7 @@ import typer
 
 from provenance.errors import CheckError, DecodeError, FirsthandError, MissingError, UsageError
 from provenance.threads import one_thread_for_products
-from ui.cli import checking, library, painting
+from ui.cli import batches, checking, library, painting
 from ui.cli.options import MISSING, NOT_CLEAR, UNREADABLE, WRONG_USE
 
 # Each command with its example.
@@ -20,7 +20,10 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
         painting.generate,
         'generate "a fox in the snow" -n 4 --model sdxl.safetensors --lora ink.safetensors:0.8',
     ),
-    (painting.batch, "batch jobs.csv --out pictures --json outcomes.jsonl"),
+    (
+        batches.batch,
+        'batch jobs.csv --out pictures --name "{job:05}-{prompt}" --json outcomes.jsonl',
+    ),
     (checking.audit, "audit entries/ --report audit.html --json audit.jsonl"),
     (checking.check, "check picture.png"),
     (checking.inspect, "inspect picture.png --json says.jsonl"),

@@ -1,14 +1,13 @@
-"""The commands that paint: generate, batch, serve, demo; and models."""
+"""The commands that paint: generate, serve, demo; and models."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gen.families import PRESETS, preset
 from provenance.errors import UsageError
 from ui.cli.options import (
     Config,
@@ -22,19 +21,31 @@ from ui.cli.options import (
     Model,
     PolicyFile,
     Quality,
-    Report,
     Retries,
     Styles,
     UnsafePickle,
     Vae,
     exit_code,
-    say,
     write_json,
 )
 
+if TYPE_CHECKING:
+    from gen.pipeline import Painter
+    from provenance.label.labeller import Labelled
+    from provenance.recipe import Recipe
+    from ui.settings import Settings
+
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the pictures should show.")],
+    prompt: Annotated[str | None, typer.Argument(help="What the pictures should show.")] = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Repeat the recipe of this picture, of ours or another tool's, or .json; other "
+            "options override single fields.",
+        ),
+    ] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=1000, help="Pictures.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Seed of the first [default: random].")] = None,
     model: Model = None,
@@ -51,7 +62,7 @@ def generate(
     sampler: Annotated[
         str | None, typer.Option(help="Sampler by its usual name, such as `DPM++ 2M Karras`.")
     ] = None,
-    negative: Annotated[str, typer.Option(help="What they should not show.")] = "",
+    negative: Annotated[str | None, typer.Option(help="What they should not show.")] = None,
     style: Styles = None,
     init: Annotated[Path | None, typer.Option(help="Picture to begin with.")] = None,
     strength: Annotated[
@@ -67,8 +78,14 @@ def generate(
     policy: PolicyFile = None,
     home: Home = None,
 ) -> None:
-    """Paint pictures, check each, save those that are clear."""
-    from gen.expand import expanded, styled
+    """Paint pictures, check each, save those that are clear.
+
+    With --from, as in `firsthand generate --from picture.png --seed 5 -n 4`, the file's model and
+    LoRAs are looked for in the home's folders by their hashes, then by their names; what cannot be
+    repeated is said. `--model` and `--lora` name others, `--lora none` leaves them out.
+    """
+    from gen.batch import sized
+    from gen.jobs import parse_lora, parse_size
     from provenance.recipe import Recipe
     from ui import report
     from ui.settings import load_settings
@@ -79,22 +96,33 @@ def generate(
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
         quality=quality,
     )  # fmt: skip
-    width, height = _size(size)
-    first = secrets.randbelow(2**32) if seed is None else seed
-    recipe = Recipe(
-        prompt, negative, None, None, first, steps, guidance, sampler, None, width, height,
-        _loras(lora or []), init=str(init) if init else None, strength=strength,
-    ).validated()  # fmt: skip
-    recipe = styled(recipe, style or [], settings.styles)
-    recipes = [
-        expanded(recipe.with_changes(seed=first + n), settings.wildcards) for n in range(count)
-    ]
+    pixels = parse_size(size) if size else None
+    loras = None if lora is None else tuple(parse_lora(each) for each in lora if each != "none")
+    given = {
+        "prompt": prompt, "negative": negative, "seed": seed, "steps": steps, "loras": loras,
+        "guidance": guidance, "sampler": sampler, "init": str(init) if init else None,
+        "strength": strength, "width": pixels and pixels[0], "height": pixels and pixels[1],
+    }  # fmt: skip
+    given = {field: value for field, value in given.items() if value is not None}
+    if from_file:
+        asked = {**given, "model": model, "vae": vae, "embeddings": embedding}
+        settings, recipe, notes = _told(from_file, settings, asked)
+    elif prompt is None:
+        raise UsageError("say what the pictures should show, or give --from FILE")
+    else:
+        recipe, notes = Recipe(prompt), []
+    recipe = recipe.with_changes(**given)
+    recipes = _worded(recipe, count, style or [], settings, plain=prompt is None)
     rows: list[dict[str, Any]] = []
     with open_library(settings) as opened, report.progress() as bar:
         task = bar.add_task("loading the model", total=None)
         studio = make_studio(settings, make_checker(settings, opened))
         bar.update(task, description="painting", total=count, completed=0)
-        recipes = [_sized(each, size, studio.painter) for each in recipes]
+        recipes = [sized(each, None if pixels else size, studio.painter) for each in recipes]
+        if from_file:
+            recipes = _fitted(recipes, studio.painter, notes, given)
+            for note in notes:
+                report.remark(bar, f"not repeated: {note}")
 
         def stepped(done: int, steps: int) -> None:
             bar.update(task, completed=len(rows) + done / steps)
@@ -102,64 +130,10 @@ def generate(
         for made in studio.make(recipes, retries=retries, on_step=stepped):
             file = _save_new(out, made.recipe, made.picture) if made.picture else None
             row = {**made.to_json(), "path": file, "file": file}
+            if from_file:
+                row |= {"from": str(from_file), "not_repeated": notes}
             rows.append(row)
             report.tell(bar, report.line(row), json_to)
-    write_json(rows, json_to)
-    raise typer.Exit(exit_code(rows))
-
-
-def batch(
-    jobs: Annotated[Path, typer.Argument(help="A .txt, .csv or .jsonl file, a job a line.")],
-    out: Annotated[Path, typer.Option(help="Folder for the clear pictures and the journal.")],
-    retries: Retries = 0,
-    model: Model = None,
-    config: Config = None,
-    lora: Loras = None,
-    vae: Vae = None,
-    embedding: Embedding = None,
-    unsafe_pickle: UnsafePickle = False,
-    style: Styles = None,
-    label: LabelProfile = None,
-    format: Format = None,
-    quality: Quality = None,
-    json_to: Json = None,
-    report_to: Report = None,
-    library: LibraryDir = None,
-    policy: PolicyFile = None,
-    home: Home = None,
-) -> None:
-    """Paint a file of jobs; run it again to go on where it stopped."""
-    from gen.batch import Job, outcomes, read_jobs, run
-    from gen.expand import styled
-    from provenance.recipe import Recipe
-    from ui import report
-    from ui.settings import load_settings
-    from ui.wiring import make_checker, make_studio, open_library
-
-    settings = load_settings(
-        home=home, library=library, policy=policy, model=model, config=config, vae=vae,
-        embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
-        quality=quality,
-    )  # fmt: skip
-    loras = _loras(lora or [])
-
-    def dressed(recipe: Recipe) -> Recipe:
-        recipe = recipe.with_changes(loras=(*recipe.loras, *loras))
-        return styled(recipe, style or [], settings.styles)
-
-    todo = [Job(job.number, dressed(job.recipe)) for job in read_jobs(jobs, settings.wildcards)]
-    with open_library(settings) as opened, report.progress() as bar:
-        task = bar.add_task("loading the model", total=None)
-        studio = make_studio(settings, make_checker(settings, opened))
-        done = len(outcomes(todo, out)) if out.is_dir() else 0
-        bar.update(task, description="painting", total=len(todo), completed=done)
-        for row in run(todo, studio, out, retries=retries):
-            report.tell(bar, f"{row['job']:>5} {report.line(row)}", json_to)
-            bar.advance(task)
-        rows = outcomes(todo, out)
-        if report_to:
-            report.write_html(rows, report_to, opened, title=f"Batch {jobs.name}")
-    say(report.summary(rows), json_to)
     write_json(rows, json_to)
     raise typer.Exit(exit_code(rows))
 
@@ -221,49 +195,54 @@ def demo(
     run(out)
 
 
-def _size(text: str | None) -> tuple[int | None, int | None]:
-    """A preset's name is left for when the model is known."""
-    if text is None or text in PRESETS:
-        return None, None
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
-        raise UsageError(
-            f"--size is WxH in pixels, such as 128x128, or one of {', '.join(PRESETS)}; "
-            f"got {text!r}"
-        )
-    return int(width), int(height)
+def _told(
+    file: Path, settings: "Settings", asked: Mapping[str, Any]
+) -> "tuple[Settings, Recipe, list[str]]":
+    """The file's recipe, the settings with what it is painted with, what is not repeated."""
+    from gen.repeat import read_told, repeat
+    from ui.wiring import shelf
+
+    given = {name for name, value in asked.items() if value is not None}
+    found = repeat(read_told(file), shelf(settings), settings.model, given)
+    if found.model != settings.model:
+        settings = replace(settings, model=found.model, config=None)
+    settings = replace(
+        settings, vae=found.vae or settings.vae,
+        embeddings=tuple(dict.fromkeys((*settings.embeddings, *found.embeddings))),
+    )  # fmt: skip
+    return settings, found.recipe, list(found.not_repeated)
 
 
-def _sized(recipe: Any, size: str | None, painter: Any) -> Any:
-    if size not in PRESETS:
-        return recipe
-    side = painter.complete(recipe).width
-    width, height = preset(painter.spec.pipeline, str(size), side)
-    return recipe.with_changes(width=width, height=height)
+def _worded(
+    recipe: "Recipe", count: int, styles: Sequence[str], settings: "Settings", *, plain: bool
+) -> "list[Recipe]":
+    """One for each picture; words that stand for others are chosen, unless they are `plain`."""
+    from gen.expand import expanded, styled
+
+    first = secrets.randbelow(2**32) if recipe.seed is None else recipe.seed
+    recipe = styled(recipe.with_changes(seed=first).validated(), styles, settings.styles)
+    each = [recipe.with_changes(seed=first + n) for n in range(count)]
+    return each if plain else [expanded(one, settings.wildcards) for one in each]
 
 
-def _loras(texts: Sequence[str]) -> tuple[Any, ...]:
-    from provenance.recipe import Lora
+def _fitted(
+    recipes: "Sequence[Recipe]", painter: "Painter", notes: list[str], given: Mapping[str, Any]
+) -> "list[Recipe]":
+    """With the file's sampler by the model's names; what was not repeated is added to the notes."""
+    from gen.repeat import fitted
 
-    loras = []
-    for text in texts:
-        name, colon, weight = text.rpartition(":")
-        try:
-            loras.append(Lora(name, float(weight)) if colon else Lora(text))
-        except ValueError:
-            raise UsageError(f"--lora is FILE[:WEIGHT]; got {text!r}") from None
-    return tuple(loras)
+    if "sampler" in given:
+        recipes = [recipe.with_changes(scheduler=None) for recipe in recipes]
+    fit = [fitted(recipe, painter) for recipe in recipes]
+    notes += fit[0][1]
+    return [recipe for recipe, _ in fit]
 
 
-def _save_new(out: Path, recipe: Any, picture: Any) -> str:
+def _save_new(out: Path, recipe: "Recipe", picture: "Labelled") -> str:
+    from gen.names import free, slug
     from provenance.files import write_whole
 
-    words = "".join(c if c.isalnum() else "-" for c in recipe.prompt.lower())[:40].strip("-")
-    stem, suffix = f"{words or 'picture'}-{recipe.seed}", picture.suffix
-    path = out / f"{stem}{suffix}"
-    number = 1
-    while path.exists():
-        number += 1
-        path = out / f"{stem}_{number}{suffix}"
+    stem = f"{slug(recipe.prompt) or 'picture'}-{recipe.seed}"
+    path = free(out, stem, picture.suffix, Path.exists)
     write_whole(path, picture.data)
     return str(path)
