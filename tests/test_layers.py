@@ -17,10 +17,11 @@ MAY_IMPORT = {
 HEAVY = {
     "faiss": {"index/vectors.py", "index/voting.py"},
     "c2pa": {"provenance/label/credentials.py", "provenance/label/signing.py"},
-    "sqlite3": {"index/database.py"},
+    "sqlite3": {"index/database.py", "provenance/ledger.py"},
     "imagehash": {"provenance/hashes.py", "ui/bench/speed.py"},
     "pdqhash": {"provenance/hashes.py"},
     "cv2": {
+        "provenance/label/mark.py",
         "provenance/local/features.py",
         "provenance/local/fit.py",
         "provenance/local/look.py",
@@ -30,7 +31,8 @@ HEAVY = {
     "matplotlib": {"ui/calibration.py"},
     "huggingface_hub": {"gen/hub.py", "provenance/embed/pretrained.py"},
     "typer": {
-        f"ui/cli/{name}.py" for name in ("__init__", "checking", "library", "options", "painting")
+        f"ui/cli/{name}.py"
+        for name in ("__init__", "checking", "ledger", "library", "options", "painting")
     },
 }
 
