@@ -1,10 +1,12 @@
 """Gates: what is refused before a step is spent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from provenance.match import Index, Reference
+from provenance.match import Index, Reference, recipe_matches
 from provenance.recipe import Recipe
+from provenance.recipe_match import Likeness
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,29 @@ class Gate(Protocol):
     def __call__(self, recipe: Recipe) -> Refused | None: ...
 
 
-class RecipeGate:
-    """Refuses the recipe of a known picture: same model, prompt, seed and settings."""
+SURE = 0.75  # with less of a reference's recipe known, what is painted must show it
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+
+class RecipeGate:
+    """Refuses the recipe of a known picture: same model, prompt, seed and settings.
+
+    `hashes` are all that the loaded model is known by.
+    """
+
+    def __init__(self, index: Index, hashes: Sequence[str] = ()) -> None:
+        self._index, self._hashes = index, tuple(hashes)
 
     def __call__(self, recipe: Recipe) -> Refused | None:
-        known = self._index.find_recipe(recipe)
+        known = [
+            match
+            for match in recipe_matches(self._index, recipe, hashes=self._hashes)
+            if match.likeness.kind == "same" and match.likeness.sure >= SURE
+        ]
         if not known:
             return None
-        names = ", ".join(reference.name for reference in known)
-        return Refused(f"this is the recipe of {names}", tuple(known))
+        named = ", ".join(f"{match.reference.name}{_gaps(match.likeness)}" for match in known)
+        return Refused(f"this is the recipe of {named}", tuple(m.reference for m in known))
+
+
+def _gaps(likeness: Likeness) -> str:
+    return f" (not known there: {', '.join(likeness.unknown)})" if likeness.unknown else ""

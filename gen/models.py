@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gen.hub import is_hub_id, model_folder
 from gen.shelf import Shelf
-from gen.weights import PICKLES, SAFE, require_loadable
+from gen.weights import PICKLES, SAFE, autov1, require_loadable
 from provenance.errors import MissingError, UsageError
 
 STARTER = "starter"
@@ -24,7 +24,7 @@ class ModelSpec:
 
     `hash` is 64 hex digits: over all weight files of a folder, or the file's SHA-256. `pipeline`
     is diffusers' class, empty for a file (its configuration says it). `config` is the folder that
-    the user names for a single file.
+    the user names for a single file. `other_hashes` are those by which other tools know the file.
     """
 
     name: str
@@ -35,6 +35,7 @@ class ModelSpec:
     file: Path | None = None
     config: Path | None = None
     unsafe_pickle: bool = False
+    other_hashes: tuple[str, ...] = ()
 
 
 def resolve(name: str, *, config: Path | None = None, shelf: Shelf = _IN_MEMORY) -> ModelSpec:
@@ -70,7 +71,7 @@ def _file_spec(path: Path, config: Path | None, shelf: Shelf) -> ModelSpec:
     made = shelf.hashes.of(path)
     return ModelSpec(
         path.stem, path.parent, made.sha256, "", path.stat().st_size,
-        path, config, shelf.unsafe_pickle,
+        path, config, shelf.unsafe_pickle, tuple(filter(None, (made.autov3, autov1(path)))),
     )  # fmt: skip
 
 

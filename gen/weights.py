@@ -88,6 +88,13 @@ def hash_file(path: Path) -> FileHash:
     return FileHash(whole.hexdigest(), tensors.hexdigest() if header else None)
 
 
+def autov1(path: Path) -> str:
+    """A1111's first hash of a file: 8 hex digits, of 64 KiB in its middle."""
+    with path.open("rb") as file:
+        file.seek(0x100000)
+        return hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+
+
 def require_loadable(path: Path, *, unsafe_pickle: bool = False) -> Path:
     """The file itself when its format may be loaded and, for safetensors, its header is sound."""
     suffix = path.suffix.lower()

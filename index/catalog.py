@@ -17,6 +17,7 @@ from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector
 from provenance.match import Reference
 from provenance.recipe import Recipe
+from provenance.recipe_match import lookup_keys
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Catalog(Database):
             "references": self.reference_count(),
             "pictures": self._one("SELECT count(*) FROM picture"),
             "thumbnails": self._one("SELECT count(*) FROM thumbnail"),
-            "recipes": self._one("SELECT count(*) FROM reference WHERE recipe_key IS NOT NULL"),
+            "recipes": self._one("SELECT count(*) FROM reference WHERE recipe IS NOT NULL"),
         }
 
     def sources(self) -> dict[str, int]:
@@ -250,15 +251,35 @@ class Catalog(Database):
         )
         return dict(rows)
 
-    def references(self, where: str, value: Any, limit: int) -> list[Reference]:
-        """References by `recipe_key` or `uri`, oldest first."""
+    def reference(self, uri: str) -> Reference | None:
         rows = self._all(
-            f"SELECT id, uri, source, title, license, recipe FROM reference "
-            f"WHERE {where} = ? ORDER BY id LIMIT ?",
-            value,
-            limit,
+            "SELECT id, uri, source, title, license, recipe FROM reference WHERE uri = ?", uri
         )
-        return [_as_reference(row) for row in rows]
+        return _as_reference(rows[0]) if rows else None
+
+    def by_recipe(self, recipe: Recipe, limit: int) -> list[Reference]:
+        """References whose recipe may be the same or near, the likeliest first.
+
+        The equal ones, then those of the same prompt: of its seed, without a seed, of any.
+        """
+        prompt, seed = lookup_keys(recipe)
+        found: dict[int, Reference] = {}
+        for where, values in (
+            ("recipe_key = ?", (recipe.key,)),
+            ("prompt_key = ? AND seed_key = ?", (prompt, seed)),
+            ("prompt_key = ? AND seed_key IS NULL", (prompt,)),
+            ("prompt_key = ?", (prompt,)),
+        ):
+            if None not in values and len(found) < limit:
+                rows = self._all(
+                    "SELECT id, uri, source, title, license, recipe FROM reference "
+                    f"WHERE {where} ORDER BY seed_key, id LIMIT ?",
+                    *values,
+                    limit,
+                )
+                for row in rows[: limit - len(found)]:
+                    found.setdefault(row["id"], _as_reference(row))
+        return list(found.values())
 
     def features(self, references: Sequence[int]) -> dict[int, tuple[Vector, tuple[int, int]]]:
         """By reference, the packed features, and the width and height, of those that have any."""
@@ -350,9 +371,10 @@ class Catalog(Database):
         key = new.recipe.key if new.recipe else None
         self._db.execute(
             "INSERT INTO reference(uri, picture_id, source, title, license, stamp, recipe, "
-            "recipe_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (new.uri, picture, new.source, new.title, new.license, new.stamp, recipe, key),
-        )
+            "recipe_key, prompt_key, seed_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (new.uri, picture, new.source, new.title, new.license, new.stamp, recipe, key,
+             *lookup_keys(new.recipe)),
+        )  # fmt: skip
 
     def _delete_references(self, where: str, value: str) -> int:
         removed = self._db.execute(f"DELETE FROM reference WHERE {where}", (value,)).rowcount

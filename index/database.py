@@ -1,13 +1,17 @@
 """The catalog's SQLite file: its tables, their migrations, transactions."""
 
+import json
 import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from provenance.errors import CheckError, MissingError, VersionMismatch
+from provenance.recipe import Recipe
+from provenance.recipe_match import lookup_keys
 
 MIGRATIONS = (
     """
@@ -46,6 +50,15 @@ MIGRATIONS = (
     """
     -- Content hashes are BLAKE3 from here on; what is held by SHA-256 would never be found again.
     """,
+    """
+    -- Under which a recipe is looked up that may be the same or near: recipe_match.lookup_keys.
+    ALTER TABLE reference ADD COLUMN prompt_key INTEGER;
+    ALTER TABLE reference ADD COLUMN seed_key INTEGER;
+    UPDATE reference SET prompt_key = key_of_prompt(recipe), seed_key = key_of_seed(recipe)
+        WHERE recipe IS NOT NULL;
+    CREATE INDEX reference_prompt ON reference(prompt_key, seed_key)
+        WHERE prompt_key IS NOT NULL;
+    """,
 )
 _BLAKE3 = 3
 
@@ -63,6 +76,8 @@ class Database:
             self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            for part, name in enumerate(("key_of_prompt", "key_of_seed")):
+                self._db.create_function(name, 1, partial(_lookup_key, part), deterministic=True)
             self._migrate()
         self._inode = path.stat().st_ino
 
@@ -139,6 +154,16 @@ class Database:
                 self._db.rollback()
                 raise
             self._db.commit()
+
+
+def _lookup_key(part: int, recipe: str) -> int | None:
+    return _lookup_keys(recipe)[part]
+
+
+@lru_cache(maxsize=1)
+def _lookup_keys(recipe: str) -> tuple[int | None, int | None]:
+    values = json.loads(recipe)
+    return lookup_keys(Recipe(values["prompt"], seed=values.get("seed")))
 
 
 def _without_comments(script: str) -> str:

@@ -25,6 +25,7 @@ from provenance.match import Candidate, Reference
 from provenance.recipe import Recipe
 
 _SAME_PICTURE_LIMIT = 5  # references reported of one picture that many references show
+_RECIPES = 60  # references whose recipe is compared with one that is looked up
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,7 @@ class Library:
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
         with self._lock:
             self._catalog.require_present()
-            if recipe.key is None:
-                return []
-            return self._catalog.references("recipe_key", recipe.key, _SAME_PICTURE_LIMIT)
+            return self._catalog.by_recipe(recipe, _RECIPES)
 
     def thumbnail(self, reference: Reference) -> bytes | None:
         with self._lock:
@@ -203,8 +202,7 @@ class Library:
 
     def reference(self, uri: str) -> Reference | None:
         with self._lock:
-            found = self._catalog.references("uri", uri, 1)
-            return found[0] if found else None
+            return self._catalog.reference(uri)
 
     def stamps(self, uris: Sequence[str]) -> dict[str, str]:
         with self._lock:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from provenance.check import Asked, Checker
 from provenance.groups import Grouping, Link
+from provenance.ledger import Ledger
 from provenance.scan import FingerprinterFactory, Scanned, scan
 from provenance.verdict import NO_VERDICT, Verdict
 
@@ -26,15 +27,17 @@ def audit(
     workers: int = 1,
     journal: "Journal | None" = None,
     grouping: Grouping | None = None,
+    ledger: Ledger | None = None,
 ) -> Iterator[Finding]:
     """A finding for each path, in order. Raises CheckError when the check itself cannot run.
 
     `factory` makes the fingerprinter of each worker process, with the checker's descriptors.
-    With `grouping` a finding has what `grouped` needs.
+    With `grouping` a finding has what `grouped` needs; with `ledger` the labels say what was made
+    here, by its pixels or by similarity.
     """
     known = journal.findings(paths) if journal is not None else {}
     todo = [path for path in paths if path not in known]
-    fresh = _judged(scan(todo, factory, workers=workers, thumbnails=False), checker)
+    fresh = _judged(scan(todo, factory, workers=workers, thumbnails=False), checker, ledger)
     for path in paths:
         if finding := known.get(path):
             if grouping and finding["content"]:
@@ -134,12 +137,16 @@ _AT_ONCE = 32  # pictures that are judged by one search, at most
 _PATIENCE = 0.2  # seconds that the first of them waits for the others, about
 
 
-def _judged(files: Iterable[Scanned], checker: Checker) -> Iterator[tuple[Scanned, Finding]]:
+def _judged(
+    files: Iterable[Scanned], checker: Checker, ledger: Ledger | None
+) -> Iterator[tuple[Scanned, Finding]]:
     for batch in _batches(files):
         readable = [(each, each.fingerprint) for each in batch if each.fingerprint is not None]
-        verdicts = checker.judge_each([Asked(f, each.frames, each.recipe) for each, f in readable])
+        verdicts = checker.judge_each(
+            [Asked(print_, each.frames, each.recipe, each.parents) for each, print_ in readable]
+        )
         found = {id(each): verdict for (each, _), verdict in zip(readable, verdicts, strict=True)}
-        yield from ((each, _finding(each, found.get(id(each)))) for each in batch)
+        yield from ((each, _finding(each, found.get(id(each)), ledger)) for each in batch)
 
 
 def _batches(files: Iterable[Scanned]) -> Iterator[list[Scanned]]:
@@ -153,11 +160,12 @@ def _batches(files: Iterable[Scanned]) -> Iterator[list[Scanned]]:
     yield batch
 
 
-def _finding(scanned: Scanned, verdict: Verdict | None) -> Finding:
+def _finding(scanned: Scanned, verdict: Verdict | None, ledger: Ledger | None) -> Finding:
+    entry = ledger.traced(scanned.fingerprint) if ledger and scanned.fingerprint else None
     return {
         "path": str(scanned.path),
         **(verdict.to_json() if verdict else NO_VERDICT),
         "error": scanned.error,
         "recipe": scanned.recipe.to_json() if scanned.recipe else None,
-        "labels": {},
+        "labels": scanned.labels | ({"ledger": entry.to_json()} if entry else {}),
     }

@@ -13,7 +13,7 @@ from provenance.images import Picture
 from provenance.local.features import SPEC as LOCAL
 from provenance.local.features import unpacked
 from provenance.local.look import Alignment, second_look
-from provenance.match import Candidate, Index
+from provenance.match import Candidate, Index, recipe_matches
 from provenance.recipe import Recipe
 from provenance.threads import side_by_side
 from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_look
@@ -23,11 +23,15 @@ _WITHOUT_LOOK = 3  # where no second look may find that a farther one is the rig
 
 
 class Asked(NamedTuple):
-    """A picture that is asked about: its fingerprint, its frames, its recipe if that is known."""
+    """A picture that is asked about: its fingerprint, its frames, and what its file says.
+
+    That is its recipe, if known, and the URIs of pictures that it was made from.
+    """
 
     fingerprint: Fingerprint
     frames: int = 1
     recipe: Recipe | None = None
+    parents: tuple[str, ...] = ()
 
 
 class Checker:
@@ -95,7 +99,7 @@ class Checker:
                     candidates=self._looked_at(asked.fingerprint, candidates, policy),
                     library_version=version,
                     references=references,
-                    same_recipe=self.index.find_recipe(asked.recipe) if asked.recipe else (),
+                    recipes=recipe_matches(self.index, asked.recipe, parents=asked.parents),
                     frames=asked.frames,
                 ),
                 policy,

@@ -21,6 +21,7 @@ from provenance.errors import DecodeError
 from provenance.read.exif import exif_texts, mended
 from provenance.read.stealth import stealth_texts
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_PIXELS = 80_000_000  # under Pillow's own warning at 89 million
@@ -57,14 +58,19 @@ def read_stored(data: bytes) -> Image.Image:
     return _guarded(data, _opened)
 
 
-def _guarded(data: bytes, decode: Callable[[bytes], T]) -> T:
-    if not data:
+def upright(stored: Image.Image) -> Image.Image:
+    """A stored picture as `read_picture` gives it; the stored one is turned too."""
+    return _guarded(stored, _upright)
+
+
+def _guarded(given: S, decode: Callable[[S], T]) -> T:
+    if given == b"":
         raise DecodeError("the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, odd palettes: not what is asked here
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return decode(data)
+            return decode(given)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(_too_large()) from None
     except UnidentifiedImageError:
@@ -114,9 +120,13 @@ def _decode(data: bytes) -> Picture:
         if opened.format == "MPO":  # a photo with its embedded preview, not an animation
             frames = 1
         texts = _texts(opened)
-        ImageOps.exif_transpose(opened, in_place=True)
-        plain = opened.mode == "RGB" and "transparency" not in opened.info
-        return Picture(opened if plain else on_white(opened), frames, texts)
+        return Picture(_upright(opened), frames, texts)
+
+
+def _upright(opened: Image.Image) -> Image.Image:
+    ImageOps.exif_transpose(opened, in_place=True)
+    plain = opened.mode == "RGB" and "transparency" not in opened.info
+    return opened if plain else on_white(opened)
 
 
 def _too_large(width: int = 0, height: int = 0) -> str:

@@ -7,7 +7,7 @@ the picture is known is asked elsewhere.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from typing import Any
 from PIL import Image
 
 from provenance.errors import DecodeError
-from provenance.images import read_file, read_stored
+from provenance.images import Picture, read_file, read_stored, upright
 from provenance.label.credentials import Credentials, read_credentials
+from provenance.label.mark import detect
+from provenance.ledger import Ledger, fingerprinter
 from provenance.read import main_recipe, readings
 from provenance.read.compare import agree, disagreements
 from provenance.read.containers import walked_kind
 from provenance.read.found import Found
-from provenance.read.gather import Gathered, gather
+from provenance.read.gather import Gathered, gather, gather_decoded
+from provenance.read.pipelines import pipeline_marks
 from provenance.recipe import Recipe
 
 Inspection = dict[str, Any]
@@ -29,12 +32,47 @@ Inspection = dict[str, Any]
 MAX_RAW = 50_000  # characters of a text that are passed on
 MAX_DEPTH = 20
 MAX_FOUND = 500  # places
+MAX_LABELS = 20  # claims, and parents, that an audit passes on
 
 
-def inspect(path: Path, anchors: str = "") -> Inspection:
+@dataclass(frozen=True)
+class Said:
+    """What a file says: the readers' accounts, those of its Content Credentials, what was not read.
+
+    `credentials` is None where it cannot be known whether there are any.
+    """
+
+    found: tuple[Found, ...]
+    credentials: Credentials | None
+    unread: tuple[str, ...]
+
+    @property
+    def recipe(self) -> Recipe | None:
+        return best_recipe(self.found)
+
+    @property
+    def parents(self) -> list[dict[str, Any]]:
+        return _once([asdict(parent) for each in self.found for parent in each.parents])
+
+    @property
+    def claims(self) -> list[dict[str, Any]]:
+        each = ((*_made_with(each), *map(asdict, each.claims)) for each in self.found)
+        return _once([claim for claims in each for claim in claims])
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What this home can look for in pixels: its marks, by their key, and its ledger's entries."""
+
+    key: bytes | None = None
+    ledger: Ledger | None = None
+
+
+def inspect(path: Path, anchors: str = "", traces: Traces = Traces()) -> Inspection:
     """What the file says. `error`: why its pixels could not be read; its texts are told anyway.
 
-    `anchors` are certificates (PEM) by which Content Credentials are trusted; none without them.
+    `matches` is for who has a library: None until one was asked. `anchors` are certificates (PEM)
+    by which Content Credentials are trusted; none without them.
     """
     data, image, error = b"", None, None
     try:
@@ -42,27 +80,72 @@ def inspect(path: Path, anchors: str = "") -> Inspection:
         image = read_stored(data)
     except DecodeError as problem:
         error = str(problem)
-    gathered = gather(data, image)
-    credentials = _credentials(gathered, data, image, anchors)
-    found = list(islice(readings(gathered.carried), MAX_FOUND))
-    found += credentials.found if credentials else ()
-    claims = [claim for each in found for claim in (*_made_with(each), *map(asdict, each.claims))]
+    said = _said(gather(data, image), data, image.format if image else None, anchors)
+    measured = _file(data, image)
+    marks, entry = _traced(data, image, traces) if image else ([], None)
     told: Inspection = {
         "path": str(path),
         "error": error,
-        "file": _file(data, image),
-        "made_by": _made_by(found),
-        "recipe": recipe.to_json() if (recipe := best_recipe(found)) else None,
-        "claims": _once(claims),
-        "disagreements": disagreements(found),
-        "parents": _once([asdict(parent) for each in found for parent in each.parents]),
-        "credentials": credentials.to_json() if credentials else None,
-        "marks": [],
-        "ledger": None,
-        "found": [_reading(each) for each in found if each.tool],
-        "unread": list(gathered.unread),
+        "file": measured,
+        "made_by": _made_by(said.found),
+        "recipe": recipe.to_json() if (recipe := said.recipe) else None,
+        "claims": said.claims,
+        "disagreements": disagreements(said.found),
+        "parents": said.parents,
+        "credentials": said.credentials.to_json() if said.credentials else None,
+        "marks": marks,
+        "ledger": entry,
+        "matches": None,
+        "found": [_reading(each) for each in said.found if each.tool],
+        "unread": list(said.unread),
     }
     return _plain(told)  # type: ignore[no-any-return]
+
+
+def heard(data: bytes, picture: Picture) -> Said:
+    """What the file of a decoded picture says; nearly free where it says nothing."""
+    return _said(gather_decoded(data, picture.texts), data, None, "")
+
+
+def labels(said: Said) -> dict[str, Any]:
+    """What the file says in short, for an audit; empty where it says nothing."""
+    told = {
+        "made_by": _made_by(said.found),
+        "claims": said.claims[:MAX_LABELS],
+        "parents": said.parents[:MAX_LABELS],
+        "disagreements": [each["what"] for each in disagreements(said.found)],
+    }
+    held = said.credentials.to_json() if said.credentials else None
+    if held and held["outcome"] != "none":
+        told["credentials"] = held
+    return _plain({name: value for name, value in told.items() if value})  # type: ignore[no-any-return]
+
+
+def _said(gathered: Gathered, data: bytes, kind: str | None, anchors: str) -> Said:
+    credentials = _credentials(gathered, data, kind, anchors)
+    found = tuple(islice(readings(gathered.carried), MAX_FOUND))
+    more = credentials.found if credentials else ()
+    return Said((*found, *more), credentials, gathered.unread)
+
+
+def _traced(
+    data: bytes, stored: Image.Image, traces: Traces
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """The marks in the pixels, and the ledger's entry that the picture can be traced to."""
+    try:
+        image = upright(stored)
+    except DecodeError:
+        return [], None
+    marks = [asdict(claim) for claim in pipeline_marks(image)]
+    own = detect(image, traces.key, parts=True) if traces.key else None
+    if own:
+        marks.append({"what": "firsthand-mark", "value": own.payload.hex(), "source": "pixels",
+                      "strength": "measured", "chance": own.chance})  # fmt: skip
+    if not traces.ledger:
+        return marks, None
+    (print_,) = fingerprinter().describe([image])
+    entry = traces.ledger.traced(print_, data, own.payload if own else None)
+    return marks, entry.to_json() if entry else None
 
 
 def best_recipe(found: Sequence[Found]) -> Recipe | None:
@@ -106,13 +189,13 @@ def _file(data: bytes, image: Image.Image | None) -> dict[str, Any] | None:
 
 
 def _credentials(
-    gathered: Gathered, data: bytes, image: Image.Image | None, anchors: str
+    gathered: Gathered, data: bytes, decoded: str | None, anchors: str
 ) -> Credentials | None:
     """None where it cannot be known; the library is not loaded for files that surely have none."""
     if gathered.credentials is False:
         pointer = gathered.carried.first("dcterms:provenance")
         return Credentials("remote-only" if pointer else "none")
-    kind = walked_kind(data) or (image.format if image is not None else None)
+    kind = walked_kind(data) or decoded
     return read_credentials(data, kind.upper(), anchors) if kind else None
 
 

@@ -8,8 +8,9 @@ from provenance.chance import Calibration
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Vector
 from provenance.local.look import Alignment, Region
 from provenance.recipe import Recipe
+from provenance.recipe_match import Likeness, compared
 
-Why = Literal["copy", "edited copy", "same recipe", "look-alike"]
+Why = Literal["copy", "edited copy", "same recipe", "near recipe", "look-alike"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Match:
     the reference that was found, `regions` where, best first. `chance` is the number of unrelated
     references expected to come this close in a library of this size (as BLAST's E-value). They are
     None, or empty, until something has measured them; `edits` are words for what was done to the
-    reference.
+    reference. `likeness` is that of the recipes, where they are alike.
     """
 
     reference: Reference
@@ -64,6 +65,7 @@ class Match:
     regions: tuple[Region, ...] = ()
     chance: float | None = None
     edits: tuple[str, ...] = ()
+    likeness: Likeness | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -81,6 +83,14 @@ class Match:
             "why": self.why,
             "edits": list(self.edits),
         }
+
+
+@dataclass(frozen=True)
+class RecipeMatch:
+    """A reference whose recipe is like one that was looked up."""
+
+    reference: Reference
+    likeness: Likeness
 
 
 class Index(Protocol):
@@ -113,10 +123,40 @@ class Index(Protocol):
         """What `features` returns for each of those that have any, by the reference's id."""
 
     def find_recipe(self, recipe: Recipe) -> list[Reference]:
-        """The references made by the same recipe; none where too little of it is known."""
+        """The references whose recipe may be the same or near, likeliest first, within a limit."""
 
     def reference(self, uri: str) -> Reference | None:
         """The reference of this URI."""
 
     def thumbnail(self, reference: Reference) -> bytes | None:
         """A small WebP of the reference, if the library keeps one."""
+
+
+_MENTIONED = 3  # references that are near by their recipe and decide nothing
+
+
+def recipe_matches(
+    index: Index,
+    recipe: Recipe | None,
+    *,
+    parents: Sequence[str] = (),
+    hashes: Sequence[str] = (),
+) -> list[RecipeMatch]:
+    """The references made by the same recipe or nearly so, or named as a parent; surest first.
+
+    `hashes` are further hashes of the recipe's model.
+    """
+    named = [reference for uri in parents if (reference := index.reference(uri))]
+    found = {each.id: RecipeMatch(each, Likeness("parent")) for each in named}
+    for reference in index.find_recipe(recipe) if recipe else ():
+        likeness = recipe and reference.recipe and compared(recipe, reference.recipe, hashes)
+        if likeness:
+            found[reference.id] = RecipeMatch(reference, likeness)
+    ordered = sorted(
+        found.values(), key=lambda m: (_KINDS.index(m.likeness.kind), -m.likeness.sure)
+    )
+    decide = [match for match in ordered if match.likeness.decides]
+    return decide + [match for match in ordered if not match.likeness.decides][:_MENTIONED]
+
+
+_KINDS = ("same", "parent", "near")

@@ -10,16 +10,17 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from provenance.errors import CheckError, DecodeError
 from provenance.fingerprint import Fingerprint, Fingerprinter
-from provenance.images import read_picture
-from provenance.read import recipe_of
+from provenance.images import Picture, read_file, read_picture
+from provenance.inspect import MAX_LABELS, Said, heard, labels
 from provenance.recipe import Recipe
 
 FingerprinterFactory = Callable[[], Fingerprinter]
@@ -34,13 +35,18 @@ _INLINE = 48  # files for which starting processes would take longer than the wo
 
 @dataclass(frozen=True)
 class Scanned:
-    """What one file holds: a fingerprint, or the error that says why there is none."""
+    """What one file holds: a fingerprint, or the error that says why there is none.
+
+    `recipe`, `parents` (URIs) and `labels` are what it says of itself.
+    """
 
     path: Path
     fingerprint: Fingerprint | None = None
     error: str | None = None
     frames: int = 1
     recipe: Recipe | None = None
+    parents: tuple[str, ...] = ()
+    labels: dict[str, Any] = field(default_factory=dict)
     thumbnail: bytes | None = None
 
 
@@ -85,16 +91,25 @@ def thumbnail(image: Image.Image) -> bytes:
 
 def _scan_one(path: Path, fingerprinter: Fingerprinter, thumbnails: bool) -> Scanned:
     try:
-        picture = read_picture(path)
+        picture, said = _read(path)
     except DecodeError as error:
         return Scanned(path, error=str(error))
     return Scanned(
         path,
         fingerprint=fingerprinter.describe([picture.image])[0],
         frames=picture.frames,
-        recipe=recipe_of(picture),
+        recipe=said.recipe,
+        parents=tuple(parent["uri"] for parent in said.parents[:MAX_LABELS]),
+        labels=labels(said),
         thumbnail=thumbnail(picture.image) if thumbnails else None,
     )
+
+
+def _read(path: Path) -> tuple[Picture, Said]:
+    """Alone, so that the file's bytes are free before the fingerprint needs memory."""
+    data = read_file(path)
+    picture = read_picture(data)
+    return picture, heard(data, picture)
 
 
 # One process's state: its fingerprinter, made when the process starts.

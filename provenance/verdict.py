@@ -11,7 +11,8 @@ from provenance.chance import Calibration, Tail, interval
 from provenance.errors import UsageError
 from provenance.fusion import SPEC as FUSION
 from provenance.local.look import ALIGNED
-from provenance.match import Candidate, Match, Reference, Why
+from provenance.match import Candidate, Match, RecipeMatch, Why
+from provenance.recipe_match import Likeness
 
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 
@@ -191,12 +192,13 @@ class Observation:
     candidates: Sequence[Candidate]
     library_version: str
     references: int
-    same_recipe: Sequence[Reference] = ()
+    recipes: Sequence[RecipeMatch] = ()
     frames: int = 1
 
 
 MAX_MATCHES = 10
 _MENTION = 0.15  # score under which a candidate is not worth listing
+_ALIKE_SCORE = 0.3  # of a recipe that is near and decides nothing
 _LOOKS = 3  # candidates that get a second look for their similarities alone
 
 
@@ -206,6 +208,7 @@ def decide(seen: Observation, policy: Policy) -> Verdict:
     findings = [_finding(match) for match in matches]
     if seen.detail < policy.min_detail and not any(match.score == 1 for match in matches):
         findings = [(Decision.REVIEW, "too little detail to compare")]
+        findings += [_by_recipe(m.likeness, m) for m in matches if m.likeness]
     if seen.frames > 1:
         findings.append((Decision.REVIEW, f"animated: 1 of {seen.frames} frames was compared"))
     notes = []
@@ -259,13 +262,15 @@ def _scaled(similarity: float, limit: Threshold) -> float:
     return float(REVIEW_SCORE * 0.999 * (similarity / limit.review) ** _STEEPNESS)
 
 
-def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> Match:
-    """The candidate with its score and the kind of its closeness."""
+def as_match(candidate: Candidate, policy: Policy, likeness: Likeness | None = None) -> Match:
+    """The candidate with its score and the kind of its closeness; `likeness` is that of recipes."""
     points = score(candidate, policy)
-    why = _why(candidate, policy, recipe_too)
-    points = max(points, REVIEW_SCORE) if recipe_too else points
+    why = _why(candidate, policy, likeness)
+    points = max(points, _recipe_score(likeness)) if likeness else points
     chance = 0.0 if candidate.exact else policy.chance(candidate.similarity)
-    match = Match(candidate.reference, candidate.similarity, points, why, chance=chance)
+    match = Match(
+        candidate.reference, candidate.similarity, points, why, chance=chance, likeness=likeness
+    )
     if (found := candidate.alignment) and found.agreement.cells >= ALIGNED:
         match = replace(
             match,
@@ -277,17 +282,28 @@ def as_match(candidate: Candidate, policy: Policy, recipe_too: bool = False) -> 
 
 
 def _matches(seen: Observation, policy: Policy) -> tuple[Match, ...]:
-    same = {reference.id: reference for reference in seen.same_recipe}
+    alike = {found.reference.id: found for found in seen.recipes}
     matches = []
     for candidate in seen.candidates:
-        recipe_too = same.pop(candidate.reference.id, None) is not None
-        if recipe_too or score(candidate, policy) >= _MENTION:
-            matches.append(as_match(candidate, policy, recipe_too))
-    matches += [Match(ref, {}, REVIEW_SCORE, "same recipe") for ref in same.values()]
+        found = alike.pop(candidate.reference.id, None)
+        if found or score(candidate, policy) >= _MENTION:
+            matches.append(as_match(candidate, policy, found.likeness if found else None))
+    for reference, likeness in ((found.reference, found.likeness) for found in alike.values()):
+        points, why = _recipe_score(likeness), _recipe_why(likeness)
+        matches.append(Match(reference, {}, points, why, likeness=likeness))
     return tuple(sorted(matches, key=lambda match: (-match.score, match.reference.uri)))
 
 
-def _why(candidate: Candidate, policy: Policy, recipe_too: bool) -> Why:
+def _recipe_score(likeness: Likeness) -> float:
+    """What a file says is evidence for a person to judge, never more; and it clears nothing."""
+    return REVIEW_SCORE if likeness.decides else _ALIKE_SCORE
+
+
+def _recipe_why(likeness: Likeness) -> Why:
+    return "same recipe" if likeness.kind == "same" else "near recipe"
+
+
+def _why(candidate: Candidate, policy: Policy, likeness: Likeness | None) -> Why:
     """A copy by the picture as a whole; an edited copy by the places that agree, or once edited."""
     found = candidate.alignment
     aligned = found is not None and found.agreement.cells >= ALIGNED
@@ -297,21 +313,27 @@ def _why(candidate: Candidate, policy: Policy, recipe_too: bool) -> Why:
         return "edited copy" if aligned and found and found.edits else "copy"
     if points >= REVIEW_SCORE and aligned:
         return "edited copy"
-    return "same recipe" if recipe_too else "look-alike"
+    return _recipe_why(likeness) if likeness else "look-alike"
 
 
 def _finding(match: Match) -> tuple[Decision, str]:
-    name = match.reference.name
+    name, likeness = match.reference.name, match.likeness
     done = f" ({', '.join(match.edits)})" if match.edits else ""
+    too = f", {likeness.words('it')}" if likeness and likeness.decides else ""
     if match.score == 1:
-        return Decision.BLOCK, f"the same pixels as {name}"
+        return Decision.BLOCK, f"the same pixels as {name}{too}"
     if match.score >= BLOCK_SCORE:
         kind = "edited copy" if match.why == "edited copy" else "near copy"
-        return Decision.BLOCK, f"{kind} of {name}{done}"
+        return Decision.BLOCK, f"{kind} of {name}{done}{too}"
     if match.why == "edited copy":
-        return Decision.REVIEW, f"holds {match.overlap:.0%} of {name}{done}"
-    if match.why == "same recipe":
-        return Decision.REVIEW, f"made by the same recipe as {name}"
-    if match.score >= REVIEW_SCORE:
-        return Decision.REVIEW, f"close to {name}"
-    return Decision.CLEAR, ""
+        return Decision.REVIEW, f"holds {match.overlap:.0%} of {name}{done}{too}"
+    if match.score < REVIEW_SCORE:
+        return Decision.CLEAR, ""
+    if likeness and likeness.decides:
+        return _by_recipe(likeness, match)
+    return Decision.REVIEW, f"close to {name}"
+
+
+def _by_recipe(likeness: Likeness, match: Match) -> tuple[Decision, str]:
+    words = likeness.words(match.reference.name)
+    return (Decision.REVIEW, words) if likeness.decides else (Decision.CLEAR, "")

@@ -7,10 +7,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from index.ingest import ingest
 from index.library import Library
@@ -19,15 +21,21 @@ from provenance.audit import Finding, Journal, audit
 from provenance.check import Checker
 from provenance.errors import CheckError
 from provenance.fingerprint import Fingerprinter
-from provenance.verdict import load_policy
+from provenance.label.infotext import infotext
+from provenance.ledger import Ledger
+from provenance.recipe import Recipe
+from provenance.verdict import Decision, Verdict, load_policy
+from tests.carriers import xmp
 from tests.conftest import (
     PHOTOS,
     UNKNOWN,
     hashes_only,
     with_second_look,
 )
+from tests.test_library import Photo, fingerprint, new
 from ui import report
 from ui.evidence import evidence
+from ui.inspection import says
 
 
 @pytest.fixture
@@ -160,6 +168,106 @@ def test_the_report_outlines_what_is_shared(
         pixels = np.asarray(Image.open(io.BytesIO(webp)).convert("RGB")).astype(int)
         red = (pixels[..., 0] > 200) & (pixels[..., 1] < 90) & (pixels[..., 2] < 90)
         assert red.sum() > 200
+
+
+KNOWN_RECIPE = Recipe(
+    "a cup of coffee", "", "m", "0123456789", 5, 20, 7.0, "Euler a", None, 512, 512
+)
+
+
+def telling(path: Path, recipe: Recipe, photo: str, **more: str) -> Path:
+    """A photograph that says it was made by this recipe."""
+    info = PngInfo()
+    info.add_text("parameters", infotext(recipe).replace("Version: Firsthand", "Version: v1.9.4"))
+    for key, text in more.items():
+        info.add_text(key, text)
+    Image.open(PHOTOS / photo).convert("RGB").save(path, pnginfo=info)
+    return path
+
+
+@pytest.fixture
+def with_recipes(library: Library, checker: Checker, photo: Photo) -> Checker:
+    """One reference has a recipe, another is a picture of Civitai."""
+    library.add([new("gallery/5", fingerprint(photo("coins.png")), KNOWN_RECIPE)])
+    library.add([new("https://civitai.com/images/77", fingerprint(photo("rocket.jpg")))])
+    return checker
+
+
+@pytest.mark.parametrize(
+    ("change", "why", "reason"),
+    [
+        ({}, "same recipe", "made by the same recipe as gallery/5"),
+        ({"sampler": "euler_ancestral"}, "same recipe", "made by the same recipe as gallery/5"),
+        (
+            {"steps": 30},
+            "near recipe",
+            "made by nearly the recipe of gallery/5 (steps 30, there 20)",
+        ),
+    ],
+)
+def test_what_the_file_says_finds_the_recipe(
+    with_recipes: Checker, tmp_path: Path, change: dict[str, Any], why: str, reason: str
+) -> None:
+    file = telling(tmp_path / "a.png", KNOWN_RECIPE.with_changes(**change), "grass.png")
+    (row,) = audit([file], with_recipes, hashes_only)
+    assert (row["decision"], row["reasons"]) == ("review", [reason])
+    assert (row["matches"][0]["uri"], row["matches"][0]["why"]) == ("gallery/5", why)
+
+
+def test_another_seed_is_mentioned_and_clear(with_recipes: Checker, tmp_path: Path) -> None:
+    file = telling(tmp_path / "a.png", KNOWN_RECIPE.with_changes(seed=6), "grass.png")
+    (row,) = audit([file], with_recipes, hashes_only)
+    assert (row["decision"], row["reasons"]) == ("clear", [])
+    assert [match["why"] for match in row["matches"]] == ["near recipe"]
+
+
+def test_a_parent_that_is_a_reference_is_for_review(with_recipes: Checker, tmp_path: Path) -> None:
+    text = json.dumps({"extraMetadata": json.dumps({"prompt": "x", "remixOfId": 77})})
+    file = tmp_path / "a.png"
+    info = PngInfo()
+    info.add_text("prompt", text)
+    Image.open(PHOTOS / "grass.png").save(file, pnginfo=info)
+    (row,) = audit([file], with_recipes, hashes_only)
+    assert row["decision"] == "review"
+    assert row["reasons"] == ["says that it was made from https://civitai.com/images/77"]
+    assert row["labels"]["parents"] == [
+        {"uri": "https://civitai.com/images/77", "why": "remixOfId"}
+    ]
+
+
+def test_no_text_clears_a_copy(with_recipes: Checker, tmp_path: Path) -> None:
+    """Text is evidence against a picture, never for it: anyone can have written it."""
+    recipe = KNOWN_RECIPE.with_changes(prompt="all my own work", seed=99)
+    file = telling(tmp_path / "a.png", recipe, "coffee.png", Artist="me", Copyright="mine")
+    (row,) = audit([file], with_recipes, hashes_only)
+    assert row["decision"] == "block"
+
+
+def test_a_report_has_what_each_file_says(with_recipes: Checker, tmp_path: Path) -> None:
+    source = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    packet = xmp(f'e:DigitalSourceType="{source}"')
+    file = telling(tmp_path / "a.png", KNOWN_RECIPE, "grass.png", **{"XML:com.adobe.xmp": packet})
+    rows = list(audit([file, PHOTOS / "retina.jpg"], with_recipes, hashes_only))
+    assert rows[0]["labels"]["made_by"] == {"tool": "A1111", "version": "v1.9.4"}
+    assert rows[1]["labels"] == {}
+    said = "A1111 v1.9.4, seed 5; AI-generated (claimed)"
+    report.write_html(rows, tmp_path / "r.html", with_recipes.index, title="Entries")
+    assert f"says: {said}" in (tmp_path / "r.html").read_text("utf-8")
+    report.write_csv(rows, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(encoding="utf-8-sig", newline="") as table:
+        assert [row["says"] for row in csv.DictReader(table)] == [said, ""]
+
+
+def test_what_was_made_here_is_told(checker: Checker, tmp_path: Path) -> None:
+    file = telling(tmp_path / "a.png", KNOWN_RECIPE, "grass.png")
+    smaller = tmp_path / "b.png"
+    Image.open(file).resize((256, 256)).save(smaller)
+    verdict = Verdict(Decision.CLEAR, (), (), "default-5", "v1", 5)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.add(file.read_bytes(), KNOWN_RECIPE, verdict)
+        rows = list(audit([file, smaller], checker, hashes_only, ledger=ledger))
+    assert [row["labels"]["ledger"]["recovered"] for row in rows] == ["pixels", "similarity"]
+    assert "recovered by similarity" in says(rows[1])
 
 
 def test_csv_cells_are_no_formulas(tmp_path: Path, checker: Checker) -> None:

@@ -22,6 +22,7 @@ COMMANDS = [
     ["serve"], ["demo"],
     ["index", "add"], ["index", "describe"], ["index", "info"], ["index", "search"],
     ["index", "remove"], ["index", "calibrate"], ["index", "verify"],
+    ["ledger", "list"], ["ledger", "verify"], ["ledger", "export"],
 ]  # fmt: skip
 
 
@@ -48,11 +49,11 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
 def test_every_command_is_in_the_list_above() -> None:
     listed = {
         line.split()[0]
-        for page in (firsthand("--help").stdout, firsthand("index", "--help").stdout)
+        for page in [firsthand(*group, "--help").stdout for group in ([], ["index"], ["ledger"])]
         for line in page.split("Commands:")[1].splitlines()
         if re.match(r"  \w", line)
     }
-    assert listed == {command[-1] for command in COMMANDS} | {"index"}
+    assert listed == {command[-1] for command in COMMANDS} | {"index", "ledger"}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,7 @@ def test_every_command_is_in_the_list_above() -> None:
         (["index", "remove"], 2, "say what to remove"),
         (["batch", "none.txt", "--out", "o"], 2, "none.txt"),
         (["index", "info"], 4, "firsthand index add"),
+        (["ledger", "verify"], 4, "no ledger at"),
         (["nonsense"], 2, "No such command"),
         (["audit", ".", "--workers", "0"], 2, "workers"),
     ],

@@ -5,25 +5,35 @@ import io
 import json
 import random
 import socket
+import sqlite3
 import struct
 import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from provenance.inspect import inspect
+from index.ingest import ingest
+from index.library import Library
+from index.sources import FolderSource
+from provenance.inspect import Traces, inspect
+from provenance.label.mark import embed, mark_key
+from provenance.ledger import Ledger, payload_of
 from provenance.read.compare import disagreements
 from provenance.read.found import Found
+from provenance.read.pipelines import _MESSAGES
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
 from tests.carriers import chunk, hidden, png, text_chunk, wide_comment, with_exif, xmp
-from tests.conftest import labeller
+from tests.conftest import PHOTOS, UNKNOWN, labeller, with_second_look
 from ui.cli import build
+from ui.inspection import page
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -275,6 +285,122 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
                 out[at : at + 8] = rng.randbytes(8)
         out = out or bytearray(b"\0")
     return bytes(out)
+
+
+def test_the_library_is_asked_where_there_is_one(tmp_path: Path, known_folder: Path) -> None:
+    file = tmp_path / "small.jpg"
+    Image.open(PHOTOS / "coffee.png").convert("RGB").resize((300, 200)).save(file)
+    home = tmp_path / "home"
+    with Library.create(home / "library", with_second_look().specs) as library:
+        ingest(FolderSource(known_folder), library, with_second_look)
+    (row,) = map(json.loads, run(str(file), "--json", "-").output.splitlines())
+    assert (row["matches"][0]["title"], row["matches"][0]["why"]) == ("coffee.png", "copy")
+    assert row["library"]["references"] == 5
+    assert "copy of coffee.png" in str(page(row))
+    (row,) = map(json.loads, run(str(file), "--json", "-", "--no-matches").output.splitlines())
+    assert row["matches"] is None
+
+
+def test_the_ledgers_commands(made_here: tuple[Traces, Path], tmp_path: Path) -> None:
+    def ledger(*args: str) -> Any:
+        return CliRunner().invoke(build(), ["ledger", *args])
+
+    assert ledger("list").output.rstrip().endswith("a cup")
+    head = made_here[0].ledger and made_here[0].ledger.head
+    assert f"1 entries, each as it was made; the last digest is {head}" in ledger("verify").output
+    assert ledger("export", str(tmp_path / "l.jsonl")).exit_code == 0
+    (line,) = (tmp_path / "l.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(line)["digest"] == head
+    assert ledger("list", "--json", "-").output == line + "\n"
+    with sqlite3.connect(tmp_path / "home" / "ledger.sqlite") as database:
+        database.execute("DROP TRIGGER entry_stays")
+        database.execute("UPDATE entry SET made = '2020-01-01'")
+    database.close()
+    assert "entry 1 was changed" in str(ledger("verify").exception)
+
+
+# What is in the pixels, and what was made here
+
+
+def blue_blocks(message: str, blocks: int) -> Image.Image:
+    """Blue differences as dwtDct leaves them: the greatest of 4 x 4 Haar means says the bit."""
+    pixels = np.full((blocks * 8, blocks * 8, 3), 100, np.uint8)
+    for number in range(blocks * blocks):
+        top, left = 8 * (number // blocks), 8 * (number % blocks)
+        more = 68 if message[number % len(message)] == "1" else 47
+        pixels[top + 2 : top + 4, left + 4 : left + 6, 2] = 100 + more
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("name", _MESSAGES)
+def test_marks_of_pipelines_are_told_as_measured(tmp_path: Path, name: str) -> None:
+    message = _MESSAGES[name]
+    row = inspect(write(tmp_path, png(image=blue_blocks(message, 40))))
+    (mark,) = row["marks"]
+    assert mark["value"] == f"{name}-like ({len(message)} of {len(message)} bits)"
+    assert mark["strength"] == "measured"
+    assert name in str(page(row | {"path": "x"}))
+
+
+def test_ordinary_pictures_have_no_marks(tmp_path: Path) -> None:
+    for name in UNKNOWN:
+        assert inspect(PHOTOS / name)["marks"] == []
+    broken = blue_blocks("10" * 24, 40)
+    assert inspect(write(tmp_path, png(image=broken)))["marks"] == []
+
+
+@pytest.fixture
+def made_here(tmp_path: Path) -> Iterator[tuple[Traces, Path]]:
+    """A home in which one marked picture was made; the picture's file."""
+    key = mark_key(tmp_path / "home" / "mark.key")
+    recipe = Recipe("a cup", "", "m", "0123456789", 5, 20, 4.0, "Euler", None, 320, 240)
+    photo = Image.open(PHOTOS / "coffee.png").convert("RGB").resize((320, 240))
+    marked = embed(photo, key, payload_of(recipe))
+    verdict = Verdict(Decision.CLEAR, (), (), "default-5", "v1", 5)
+    file = write(tmp_path, labeller()(marked, recipe, verdict).data, "made.png")
+    with Ledger(tmp_path / "home" / "ledger.sqlite") as ledger:
+        ledger.add(file.read_bytes(), recipe, verdict, payload=payload_of(recipe))
+        yield Traces(key, ledger), file
+
+
+@pytest.mark.parametrize("way", ["file", "pixels", "mark", "similarity"])
+def test_what_was_made_here_is_recovered(
+    tmp_path: Path, made_here: tuple[Traces, Path], way: str
+) -> None:
+    traces, file = made_here
+    image = Image.open(file).convert("RGB")
+    if way == "pixels":
+        image.save(file, "WEBP", lossless=True)
+    elif way == "mark":
+        image.crop((20, 6, 320, 236)).save(file, "JPEG", quality=70)
+    elif way == "similarity":
+        traces = Traces(bytes(32), traces.ledger)
+        image.resize((200, 150)).save(file, "JPEG", quality=50)
+    row = inspect(file, traces=traces)
+    assert row["ledger"]["recovered"] == way
+    assert row["ledger"]["recipe"]["prompt"] == "a cup"
+    marks = [mark["what"] for mark in row["marks"]]
+    assert marks == ([] if way == "similarity" else ["firsthand-mark"])
+    shown = " ".join(str(page(row)).split())
+    assert f"made here on {row['ledger']['made'][:10]}, entry 1, recovered by" in shown
+    assert "verified" not in shown
+
+
+def test_what_was_not_made_here_has_no_entry(made_here: tuple[Traces, Path]) -> None:
+    row = inspect(PHOTOS / "chelsea.png", traces=made_here[0])
+    assert (row["ledger"], row["marks"]) == (None, [])
+
+
+def test_a_large_picture_takes_little_memory(
+    tmp_path: Path, made_here: tuple[Traces, Path]
+) -> None:
+    """What numpy and Python take, that is; Pillow holds the pixels besides."""
+    file = tmp_path / "large.png"
+    Image.new("RGB", (8000, 6000), "teal").save(file, compress_level=1)
+    tracemalloc.start()
+    inspect(file, traces=made_here[0])
+    assert tracemalloc.get_traced_memory()[1] < 500 * 2**20
+    tracemalloc.stop()
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ HEAVY = {
     "faiss": {"index/vectors.py", "index/voting.py"},
     "c2pa": {"provenance/label/credentials.py", "provenance/label/signing.py"},
     "ray": {"gen/farm.py"},
-    "sqlite3": {"index/database.py"},
+    "sqlite3": {"index/database.py", "provenance/ledger.py"},
     "imagehash": {"provenance/hashes.py", "ui/bench/speed.py"},
     "pdqhash": {"provenance/hashes.py"},
     "cv2": {
+        "provenance/label/mark.py",
         "provenance/local/features.py",
         "provenance/local/fit.py",
         "provenance/local/look.py",
@@ -32,7 +33,7 @@ HEAVY = {
     "huggingface_hub": {"gen/hub.py", "provenance/embed/pretrained.py"},
     "typer": {
         f"ui/cli/{name}.py"
-        for name in ("__init__", "batches", "checking", "library", "options", "painting")
+        for name in ("__init__", "batches", "checking", "ledger", "library", "options", "painting")
     },
 }
 

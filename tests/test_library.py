@@ -218,14 +218,51 @@ def test_a_batch_is_added_whole_or_not_at_all(library: Library, photo: Photo) ->
     assert len(library) == 5
 
 
-def test_recipes_are_found_by_what_decides_the_pixels(library: Library, photo: Photo) -> None:
-    recipe = Recipe("a fox", "", "m", "0123456789", 1, 20, 4.0, "DPM++ 2M", None, 64, 64)
-    library.add([new("fox", fingerprint(photo("grass.png")), recipe)])
-    assert [r.title for r in library.find_recipe(recipe.with_changes(model="other name"))] == [
-        "fox"
-    ]
-    assert library.find_recipe(recipe.with_changes(seed=2)) == []
-    assert library.find_recipe(Recipe("a fox")) == []
+FOX = Recipe("a fox", "", "m", "0123456789", 1, 20, 4.0, "DPM++ 2M", None, 64, 64)
+
+
+def test_recipes_are_found_that_may_be_the_same(library: Library, photo: Photo) -> None:
+    grass = fingerprint(photo("grass.png"))
+    wolf = FOX.with_changes(prompt="a wolf")
+    seedless = FOX.with_changes(seed=None)
+    others = [FOX.with_changes(seed=n) for n in range(2, 100)]
+    listed = [*others, seedless, FOX.with_changes(steps=9), FOX, wolf]
+    library.add([new(f"{n}", grass, recipe) for n, recipe in enumerate(listed)])
+    asked = FOX.with_changes(model="other name", prompt=" a  fox <lora:x:1>,")
+    found = library.find_recipe(asked)
+    assert [each.recipe for each in found[:3]] == [FOX.with_changes(steps=9), FOX, seedless]
+    assert library.find_recipe(FOX)[0].recipe == FOX
+    assert wolf not in [each.recipe for each in found]
+    assert len(found) < len(listed) - 1
+    assert library.find_recipe(Recipe("a bear")) == []
+    assert library.find_recipe(FOX.with_changes(prompt="", seed=2**64 - 1)) == []
+
+
+def test_recipes_of_an_older_library_are_found(library: Library, photo: Photo) -> None:
+    library.add([new("fox", fingerprint(photo("grass.png")), FOX)])
+    library.close()
+    with sqlite3.connect(library.folder / "catalog.sqlite") as old:
+        old.execute("DROP INDEX reference_prompt")
+        old.execute("ALTER TABLE reference DROP COLUMN prompt_key")
+        old.execute("ALTER TABLE reference DROP COLUMN seed_key")
+        old.execute("PRAGMA user_version = 3")
+    old.close()
+    with Library.open(library.folder) as again:
+        assert [r.uri for r in again.find_recipe(Recipe("a fox"))] == ["fox"]
+
+
+def test_recipe_lookups_are_answered_from_indexes(library: Library) -> None:
+    """However many references share a prompt: no lookup reads or sorts them all."""
+    asked: list[str] = []
+    database = library._catalog._db
+    database.set_trace_callback(asked.append)
+    library.find_recipe(FOX)
+    database.set_trace_callback(None)
+    assert len(asked) == 4
+    for sql in asked:
+        plan = [row["detail"] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        assert plan[0].startswith("SEARCH reference USING INDEX reference_")
+        assert "recipe_key" in sql or len(plan) == 1  # sorts only those of an equal key
 
 
 def test_an_older_generation_serves_when_the_newest_is_damaged(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -111,6 +112,29 @@ def test_a_known_recipe_is_refused_before_painting(library: Library, photo: Phot
     assert made.decision is Decision.BLOCK
     assert (made.picture, made.verdict, painter.painted) == (None, None, [])
     assert "gallery/7" in made.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({"model": "renamed", "model_hash": "64e73fcb"}, True),  # AutoV1, in another tool's file
+        ({"prompt": "  grass.png, "}, True),
+        ({"guidance": None}, True),
+        ({"guidance": None, "steps": None, "width": None}, False),  # too little is known there
+        ({"steps": 3}, False),  # near: what is painted is compared
+        ({"seed": 1}, False),
+    ],
+)
+def test_the_gate_knows_a_recipe_in_other_words(
+    library: Library, photo: Photo, change: dict[str, Any], refused: bool
+) -> None:
+    recipe = PhotoPainter().complete(Recipe("grass.png", seed=0))
+    known = recipe.with_changes(**change)
+    library.add([new("gallery/7", fingerprint(photo("ihc.png")), known)])
+    said = RecipeGate(library, ("64e73fcb",))(recipe)
+    assert bool(said) == refused
+    if said and None in change.values():
+        assert said.reason == "this is the recipe of gallery/7 (not known there: guidance, sampler)"
 
 
 def test_retries_take_the_next_seeds_and_say_so(checker: Checker) -> None:

@@ -10,7 +10,8 @@ from provenance.errors import UsageError
 from provenance.fusion import SPEC as FUSION
 from provenance.local.look import Agreement, Alignment, Region
 from provenance.local.pixels import Resemblance
-from provenance.match import Candidate, Reference
+from provenance.match import Candidate, RecipeMatch, Reference
+from provenance.recipe_match import Kind, Likeness
 from provenance.verdict import (
     DEFAULT_POLICY,
     Decision,
@@ -40,6 +41,11 @@ def near(a: float, b: float = 0.0, number: int = 1, exact: bool = False) -> Cand
     return Candidate(reference(number), {"a": a, "b": b}, exact)
 
 
+def by_recipe(kind: Kind, *candidates: Candidate, detail: float = 100, **facts: Any) -> Observation:
+    found = RecipeMatch(reference(4), Likeness(kind, **facts))
+    return seen(*candidates, recipes=[found], detail=detail)
+
+
 @pytest.mark.parametrize(
     ("what", "decision", "reason"),
     [
@@ -56,7 +62,24 @@ def near(a: float, b: float = 0.0, number: int = 1, exact: bool = False) -> Cand
         (seen(near(0.95), detail=0), REVIEW, "too little detail to compare"),
         (seen(near(0.1, exact=True), detail=0), BLOCK, "the same pixels as 1.png"),
         (seen(frames=3), REVIEW, "animated: 1 of 3 frames was compared"),
-        (seen(same_recipe=[reference(4)]), REVIEW, "made by the same recipe as 4.png"),
+        (by_recipe("same"), REVIEW, "made by the same recipe as 4.png"),
+        (
+            by_recipe("near", differs=("steps 9, there 8",)),
+            REVIEW,
+            "made by nearly the recipe of 4.png (steps 9, there 8)",
+        ),
+        (by_recipe("near", decides=False), CLEAR, ""),
+        (
+            by_recipe("same", detail=0),
+            REVIEW,
+            "too little detail to compare made by the same recipe as 4.png",
+        ),
+        (by_recipe("parent"), REVIEW, "says that it was made from 4.png"),
+        (
+            by_recipe("same", near(0.95, number=4)),
+            BLOCK,
+            "near copy of 4.png, made by the same recipe as it",
+        ),
         (seen(references=0), CLEAR, "THE LIBRARY IS EMPTY"),
     ],
 )

@@ -19,6 +19,7 @@ NO_TIMESTAMPS = "none: no network is used; signatures are believed until the sig
 _STRENGTH = {"claimed": "yellow", "signed": "green", "measured": "cyan"}
 _LONG = 600  # characters of one value that are shown
 _SHOWN = 40  # claims
+_MATCHES = 5
 _FIELDS = ("prompt", "negative", "model", "model_hash", "seed", "steps", "guidance", "sampler",
            "scheduler")  # fmt: skip
 _CREDENTIALS = {
@@ -75,12 +76,71 @@ def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
         yield "made from", f"{_clean(parent['uri'])} ({_clean(parent['why'])})", ""
     for place in row["unread"]:
         yield "not read", f"{_clean(place)}: too large", "magenta"
+    for mark in row["marks"]:
+        name = "this home's mark" if mark["what"] == "firsthand-mark" else "mark"
+        luck = f", chance {mark['chance']:.1g}" if "chance" in mark else ""
+        yield "measured", f"{name}: {mark['value']} ({mark['source']}{luck})", "cyan"
     if held := row["credentials"]:
         style = {"trusted": "green", "broken": "red"}.get(held["outcome"], "dim")
         signer = _clean(held["signer"] or "")
         yield "credentials", f"{_CREDENTIALS[held['outcome']]} {signer}".strip(), style
         if said := held["verdict"]:
             yield "check", _verdict(said), style
+    if entry := row["ledger"]:
+        yield "ledger", made_here(entry), "cyan"
+    yield from _matches(row)
+
+
+_RECOVERED = {
+    "file": "by the file's hash",
+    "pixels": "by its pixels; the file around them is another",
+    "mark": "by its mark; the picture itself may be changed",
+    "similarity": "by similarity",
+}
+
+
+def made_here(entry: Row) -> str:
+    """How a picture was traced to the ledger: recovered, which is never to say verified."""
+    close = f" ({entry['similarity']:.2f})" if entry["similarity"] is not None else ""
+    how = f"recovered {_RECOVERED[entry['recovered']]}{close}"
+    return f"made here on {entry['made'][:10]}, entry {entry['number']}, {how}"
+
+
+def says(row: Row) -> str:
+    """What an audited file says of itself, in one line: each claim with its strength."""
+    told = row.get("labels") or {}
+    made, recipe = told.get("made_by"), row.get("recipe")
+    parts = []
+    if made:
+        parts.append(_clean(" ".join(filter(None, (made["tool"], made["version"])))))
+    if recipe and recipe["seed"] is not None:
+        parts.append(f"seed {recipe['seed']}")
+    line = [", ".join(parts)] if parts else []
+    claims = [claim for claim in told.get("claims", ()) if claim["what"] in _TOLD]
+    line += dict.fromkeys(f"{_TOLD[c['what']]} ({c['strength']})" for c in claims)
+    if parents := told.get("parents"):
+        line.append(f"made from {_clean(parents[0]['uri'])}")
+    if held := told.get("credentials"):
+        line.append(f"Content Credentials: {held['outcome']}")
+    if different := told.get("disagreements"):
+        line.append(f"contradicts itself in {', '.join(different)}")
+    if entry := told.get("ledger"):
+        line.append(made_here(entry))
+    return "; ".join(line)
+
+
+_TOLD = {"ai-generated": "AI-generated", "ai-edited": "AI-edited", "verdict": "checked"}
+
+
+def _matches(row: Row) -> Iterator[tuple[str, str, str]]:
+    for match in (row["matches"] or ())[:_MATCHES]:
+        name = _clean(match["title"] or match["uri"])
+        word = "as" if "recipe" in match["why"] else "of"
+        told = f"{match['score']:.2f} {match['why']} {word} {name} ({_clean(match['uri'])})"
+        yield "in library", told, "cyan"
+    if row["matches"] == []:
+        held = f"{row['library']['references']:,} references"
+        yield "in library", f"nothing that is close, among {held}", "dim"
 
 
 def _verdict(said: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from rich.text import Text
 from provenance.files import write_whole
 from provenance.match import Index
 from ui.evidence import Row, evidence, group_evidence, is_outside, near_duplicates, status
+from ui.inspection import says
 
 if TYPE_CHECKING:
     from gen.shelf import Item
@@ -162,21 +163,22 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """One line a row, with its best match and what is nearest to it among the audited pictures.
+    """One line a row, with its best match, what is nearest to it among the audited pictures, and
+    what its file says.
 
     Cells that a spreadsheet would run are quoted.
     """
     out = io.StringIO()
     table = csv.writer(out)
     head = ["path", "decision", "reasons", "error", "score", "why", "reference", "title", "license"]
-    table.writerow([*head, "group", "near", "near_score"])
+    table.writerow([*head, "group", "near", "near_score", "says"])
     for row in rows:
         best = row["matches"][0] if row["matches"] else {}
         cells = [row["path"], row["decision"], "; ".join(row["reasons"]), row["error"]]
         cells += [best.get(key, "") for key in ("score", "why", "uri", "title", "license")]
         nearest = row["near"][0] if row.get("near") else {"path": "", "score": ""}
         group = row["group"]["id"] if row.get("group") else ""
-        cells += [group, nearest["path"], nearest["score"]]
+        cells += [group, nearest["path"], nearest["score"], says(row)]
         table.writerow([_harmless(cell) for cell in cells])
     write_whole(path, out.getvalue().encode("utf-8-sig"))
 
@@ -197,14 +199,18 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
         title=title,
         counts=[(name, counts[name]) for name in _ORDER if counts[name]],
         total=len(rows),
-        shown=[evidence(row, index) for row in ordered if status(row) != "clear"],
-        clear=[evidence(row, index) for row in clear],
+        shown=[_shown(row, index) for row in ordered if status(row) != "clear"],
+        clear=[_shown(row, index) for row in clear],
         groups=[group_evidence(groups[number], rows) for number in list(groups)[:_GROUPS_SHOWN]],
         groups_hidden=max(0, len(groups) - _GROUPS_SHOWN),
         library=next((row["library"] for row in rows if row.get("library")), None),
         policy=next((row["policy"] for row in rows if row.get("policy")), None),
     )
     write_whole(path, html)
+
+
+def _shown(row: Row, index: Index) -> dict[str, Any]:
+    return {**evidence(row, index), "says": says(row)}
 
 
 def write_calibration(outcome: "Outcome", path: Path) -> None:

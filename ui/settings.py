@@ -23,9 +23,9 @@ class Settings:
     with the model.
 
     `label` names a profile of `provenance.label.profiles`; `visible_label` switches its visible
-    label on or off. `format` and `quality` are those of saved pictures, `provider` offers them.
-    Pictures are signed with the home's own key, or with `signing_key` and `signing_chain`;
-    `trust` are certificates of signers that are believed.
+    label on or off, `mark` the invisible one. `format` and `quality` are those of saved pictures,
+    `provider` offers them. Pictures are signed with the home's own key, or with `signing_key` and
+    `signing_chain`; `trust` are certificates of signers that are believed.
     """
 
     home: Path
@@ -43,6 +43,7 @@ class Settings:
     quality: int = 95
     visible_label: bool | None = None
     label_prompt: bool = False
+    mark: bool = False
     provider: str = "Firsthand"
     signing_key: Path | None = None
     signing_chain: Path | None = None
@@ -58,6 +59,16 @@ class Settings:
     def credentials(self) -> Path:
         """Where the home's own key for signing is."""
         return self.home / "credentials"
+
+    @property
+    def ledger(self) -> Path:
+        """What was made here."""
+        return self.home / "ledger.sqlite"
+
+    @property
+    def mark_key(self) -> Path:
+        """The secret by which this home's marks are put on pictures and found again."""
+        return self.home / "mark.key"
 
     @property
     def wildcards(self) -> Path:
@@ -132,7 +143,7 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
             checked[name] = tuple(_words(name, value, origin))
         elif name == "unsafe_pickle":
             checked[name] = str(value).lower() in ("true", "1", "yes")
-        elif name in ("visible_label", "label_prompt"):
+        elif name in ("visible_label", "label_prompt", "mark"):
             checked[name] = _yes_or_no(name, value, origin)
         elif name == "timestamp_authority":
             if not str(value).startswith(("http://", "https://")):

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from gen.addons import Addons
 from gen.gates import RecipeGate
 from gen.models import resolve
@@ -25,7 +27,7 @@ from index.describe import Progress, describe
 from index.library import Library
 from index.sources import Source
 from provenance.audit import Journal
-from provenance.check import Checker
+from provenance.check import Asked, Checker
 from provenance.embed.bundled import BundledDescriptor
 from provenance.embed.named import named
 from provenance.errors import CheckError, UsageError
@@ -34,6 +36,7 @@ from provenance.fingerprint import DescriptorSpec, Fingerprinter
 from provenance.groups import Grouping
 from provenance.hashes import hash_descriptors
 from provenance.images import read_picture
+from provenance.inspect import Inspection, Traces
 from provenance.label.authority import (
     Credential,
     authority_certificate,
@@ -41,8 +44,10 @@ from provenance.label.authority import (
     user_credential,
 )
 from provenance.label.labeller import Labelled, Labeller
+from provenance.label.mark import embed, mark_key
 from provenance.label.profiles import Style, profile_named
 from provenance.label.signing import Signer
+from provenance.ledger import Ledger, payload_of
 from provenance.local.features import LocalDescriptor
 from provenance.recipe import Recipe
 from provenance.threads import one_thread_for_products
@@ -121,11 +126,37 @@ def add_descriptors(
 
 def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> Studio:
     """The studio with the settings' model; `gated=False` leaves the recipe gate out (the demo)."""
-    gates = [RecipeGate(checker.index)] if gated else []
     saved_as, signer = style(settings), make_signer(settings)
     painter = make_painter(settings)
-    label = Labeller(saved_as, signer, painter.begun, cite=checker.policy.cite)
+    gates = [RecipeGate(checker.index, painter.spec.other_hashes)] if gated else []
+    key = mark_key(settings.mark_key) if settings.mark else None
+    label = Labeller(
+        saved_as,
+        signer,
+        painter.begun,
+        cite=checker.policy.cite,
+        mark=partial(_marked, key) if key else None,
+        record=partial(_recorded, settings.ledger, marked=settings.mark),
+    )
     return Studio(painter, checker, gates, partial(hold_for_review, settings.review), label)
+
+
+def _marked(key: bytes, image: Image.Image, recipe: Recipe) -> Image.Image:
+    return embed(image, key, payload_of(recipe))
+
+
+def _recorded(
+    file: Path, made: Labelled, recipe: Recipe, verdict: Verdict, *, marked: bool
+) -> None:
+    """Opened each time: labelling is not always done by one thread."""
+    with Ledger(file) as ledger:
+        ledger.add(
+            made.data,
+            recipe,
+            verdict,
+            manifest=made.labels["manifest"],
+            payload=payload_of(recipe) if marked else None,
+        )
 
 
 def style(settings: Settings) -> Style:
@@ -191,6 +222,38 @@ def make_painter(settings: Settings) -> Painter:
     kept = shelf(settings)
     spec = resolve(settings.model, config=settings.config, shelf=kept)
     return load(spec, Addons(settings.vae, settings.embeddings, kept))
+
+
+@contextmanager
+def traces(settings: Settings) -> Iterator[Traces]:
+    """The home's key for marks and its ledger, as far as they are there."""
+    key = mark_key(settings.mark_key) if settings.mark_key.is_file() else None
+    with ExitStack() as stack:
+        is_there = settings.ledger.is_file()
+        ledger = stack.enter_context(Ledger(settings.ledger, create=False)) if is_there else None
+        yield Traces(key, ledger)
+
+
+Known = Callable[[Path, Inspection], Verdict]
+
+
+@contextmanager
+def known(settings: Settings) -> Iterator[Known | None]:
+    """Judges an inspected picture against the library; None where there is no library."""
+    if not (settings.library / "catalog.sqlite").is_file():
+        yield None
+        return
+    with open_library(settings) as library:
+        checker = make_checker(settings, library)
+
+        def judge(path: Path, row: Inspection) -> Verdict:
+            picture = read_picture(path)
+            (print_,) = checker.fingerprinter.describe([picture.image])
+            recipe = Recipe.from_json(row["recipe"]) if row["recipe"] else None
+            parents = tuple(parent["uri"] for parent in row["parents"])
+            return checker.judge_each([Asked(print_, picture.frames, recipe, parents)])[0]
+
+        yield judge
 
 
 @contextmanager

@@ -4,19 +4,14 @@ Two ways to write the same thing (`dpmpp_2m` and `DPM++ 2M`, a file's name with 
 ending, a hash and its first ten digits) are no difference. Knows nothing of where values came from.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from provenance.read.found import Found
 from provenance.recipe import Recipe
+from provenance.recipe_match import digest, file_stem, sampler, words
 
 MAX_VALUES = 20  # of one field
-
-_SAMPLERS = {
-    "dpmpp": "dpm++", "ancestral": "a", "k": "", "sample": "", "gpu": "", "a1111": "",
-}  # fmt: skip
-_ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)\Z", re.IGNORECASE)
 
 
 def disagreements(found: Sequence[Found]) -> list[dict[str, Any]]:
@@ -49,8 +44,8 @@ def _different(
 
 
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, str) and isinstance(other, _Digest):
-        return one.startswith(other) or other.startswith(one)
+    if isinstance(one, _Digest):
+        return one.startswith(other) or bool(other.startswith(one))
     return bool(one == other)
 
 
@@ -60,28 +55,9 @@ class _Digest(str):
     __slots__ = ()
 
 
-def _digest(value: str) -> _Digest:
-    return _Digest(value.lower().removeprefix("0x"))
-
-
-def _words(value: str) -> str:
-    """A prompt without blanks that mean nothing and without weights of LoRAs."""
-    return " ".join(re.sub(r"<(?:lora|lyco):[^<>]{0,300}>", "", value).split()).strip(" ,")
-
-
-def _file(value: str) -> str:
-    return _ENDING.sub("", value.replace("\\", "/").rpartition("/")[2]).lower()
-
-
-def _sampler(value: str) -> str:
-    """`DPM++ 2M Karras`, `dpmpp_2m` and `sample_dpmpp_2m` come to `2mdpm++`: schedules apart."""
-    words = re.split(r"[\s_]+", value.lower())
-    schedules = ("karras", "exponential", "normal", "simple", "automatic")
-    return "".join(_SAMPLERS.get(word, word) for word in words if word not in schedules)
-
-
 _FIELDS: dict[str, Callable[[Any], Any]] = {
-    "prompt": _words, "negative": _words, "model": _file, "model_hash": _digest,
-    "seed": int, "steps": int, "guidance": float, "sampler": _sampler,
+    "prompt": words, "negative": words, "model": file_stem,
+    "model_hash": lambda value: _Digest(digest(value)),
+    "seed": int, "steps": int, "guidance": float, "sampler": sampler,
     "width": int, "height": int,
 }  # fmt: skip

@@ -3,12 +3,13 @@
 Knows where texts lie and how they are encoded, not what they mean.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
+from provenance.images import read_stored
 from provenance.read.containers import Part, parts, walked_kind
 from provenance.read.exif import exif_texts, mended, parse_exif, quiet, user_comment
 from provenance.read.found import Carried, Text
@@ -42,6 +43,22 @@ def gather(data: bytes, image: Image.Image | None) -> Gathered:
         Carried(tuple(texts), rgb=lambda: _rgb(image)),
         tuple(f"{part.source} {part.key}".strip() for part in blocks if part.too_large),
         any(part.kind == "c2pa" for part in blocks) if walked_kind(data) else None,
+    )
+
+
+def gather_decoded(data: bytes, texts: Mapping[str, str]) -> Gathered:
+    """From the bytes, and from what their decoder has found (`Picture.texts`) and will not again.
+
+    The pixels are decoded once more only where a signature over them is verified.
+    """
+    gathered = gather(data, None)
+    walked = walked_kind(data)
+    more = [Text("", key, text) for key, text in texts.items() if not walked and key != "stealth"]
+    if "stealth" in texts:
+        more.append(Text("pixel bits", "stealth", texts["stealth"]))
+    return replace(
+        gathered,
+        carried=Carried((*gathered.carried.texts, *more), rgb=lambda: _rgb(read_stored(data))),
     )
 
 

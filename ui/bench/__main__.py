@@ -1,9 +1,10 @@
-"""Measures the product: `speed`, `large`, `detection` and `closeness`.
+"""Measures the product: `speed`, `large`, `detection`, `closeness` and `mark`.
 
     python -m ui.bench speed --images ../shared/data/known
     python -m ui.bench large --images ../shared/data/known --references 100000
     python -m ui.bench detection --images ../shared/data/known --unrelated ../shared/data/train
     python -m ui.bench closeness --pictures 200
+    python -m ui.bench mark --images ../shared/data/known --unrelated ../shared/data/train
 
 Speed is told as ratios within one run: an absolute time says more of the machine than of the code.
 """
@@ -18,7 +19,7 @@ KNOWN = Path("../shared/data/known")  # where they are
 
 def main() -> None:
     one_thread_for_products()  # as the program does
-    from ui.bench import closeness, detection, large, speed
+    from ui.bench import closeness, detection, large, mark, speed
     from ui.demo import GALLERY
 
     parser = argparse.ArgumentParser(
@@ -26,7 +27,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["speed", "detection", "large", "closeness"])
+    parser.add_argument("what", choices=["speed", "detection", "large", "closeness", "mark"])
     parser.add_argument(
         "--images", type=Path, help=f"known pictures (default: {KNOWN}, or the demo gallery)"
     )
@@ -56,6 +57,8 @@ def main() -> None:
         large.measure(images, args.references)
     elif args.what == "closeness":
         closeness.measure(args.pictures)
+    elif args.what == "mark":
+        mark.measure(images, args.unrelated, args.every, (1024, 512, 256))
     else:
         detection.measure(
             detection.plan(

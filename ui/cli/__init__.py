@@ -11,7 +11,7 @@ import typer
 
 from provenance.errors import CheckError, DecodeError, FirsthandError, MissingError, UsageError
 from provenance.threads import one_thread_for_products
-from ui.cli import batches, checking, library, painting
+from ui.cli import batches, checking, ledger, library, painting
 from ui.cli.options import MISSING, NOT_CLEAR, UNREADABLE, WRONG_USE
 
 # Each command with its example.
@@ -31,6 +31,11 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (painting.models, "models"),
     (painting.serve, "serve --port 7860"),
     (painting.demo, "demo --out firsthand-demo"),
+)
+_LEDGER_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (ledger.entries, "ledger list -n 5"),
+    (ledger.verify, "ledger verify"),
+    (ledger.export, "ledger export ledger.jsonl"),
 )
 _INDEX_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (library.add, "index add known/ --name gallery"),
@@ -73,10 +78,16 @@ def build() -> typer.Typer:
     index = typer.Typer(
         help="The library of known pictures.", no_args_is_help=True, rich_markup_mode=None
     )
+    book = typer.Typer(
+        help="The ledger of what was made here.", no_args_is_help=True, rich_markup_mode=None
+    )
     app.add_typer(index, name="index")
-    for group, commands in ((app, _COMMANDS), (index, _INDEX_COMMANDS)):
+    app.add_typer(book, name="ledger")
+    groups = ((app, _COMMANDS), (index, _INDEX_COMMANDS), (book, _LEDGER_COMMANDS))
+    for group, commands in groups:
         for command, example in commands:
-            group.command(epilog=f"Example: firsthand {example}")(command)
+            name = "list" if command is ledger.entries else None
+            group.command(name, epilog=f"Example: firsthand {example}")(command)
     return app
 
 

@@ -1,5 +1,6 @@
 """The commands that look at what is there already: audit, check, inspect."""
 
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +53,7 @@ def audit(
     from provenance.audit import grouped
     from ui import report
     from ui.settings import load_settings
-    from ui.wiring import audit_records, factory, make_checker, open_library
+    from ui.wiring import audit_records, factory, make_checker, open_library, traces
 
     settings = load_settings(home=home, library=library, policy=policy, workers=workers)
     files = image_files_of(paths)
@@ -60,7 +61,10 @@ def audit(
     with open_library(settings) as opened, report.progress() as bar:
         checker = make_checker(settings, opened, fast=fast)
         task = bar.add_task("checking", total=len(files))
-        with audit_records(settings, paths, checker, groups=groups) as (journal, grouping):
+        with (
+            audit_records(settings, paths, checker, groups=groups) as (journal, grouping),
+            traces(settings) as held,
+        ):
             found = run(
                 files,
                 checker,
@@ -68,6 +72,7 @@ def audit(
                 workers=settings.workers,
                 journal=journal,
                 grouping=grouping,
+                ledger=held.ledger,
             )
             for row in found:
                 rows.append(row)
@@ -116,29 +121,44 @@ def inspect(
         Path | None,
         typer.Option(help="Certificates (PEM) by which Content Credentials are trusted too."),
     ] = None,
+    matches: Annotated[
+        bool, typer.Option(" /--no-matches", help="Do not compare with the library.")
+    ] = True,
+    library: LibraryDir = None,
+    policy: PolicyFile = None,
     home: Home = None,
 ) -> None:
     """Say what each file says about itself: tool, recipe, claims, and how strong each claim is.
 
     What is claimed, anyone can have written; what is signed was verified; what is measured was
-    seen in the file. Nothing that a file names is opened or fetched.
+    seen in the file. Marks, the ledger of what was made here, and the library if there is one, are
+    looked at too. Nothing that a file names is opened or fetched.
     """
+    from provenance.errors import DecodeError
     from provenance.inspect import inspect as read
     from ui import report
     from ui.inspection import page
     from ui.settings import load_settings
-    from ui.wiring import anchors
+    from ui.wiring import anchors, known, traces
 
-    trusted = anchors(load_settings(home=home, trust=trust))
+    settings = load_settings(home=home, library=library, policy=policy, trust=trust)
+    trusted = anchors(settings)
     rows = []
     unreadable = False
-    for path in image_files_of(images):
-        row = read(path, trusted)
-        if json_to is not None:
-            rows.append(row)
-        unreadable = unreadable or row["error"] is not None
-        if json_to != "-":
-            report.output().print(page(row))
+    with ExitStack() as stack:
+        held = stack.enter_context(traces(settings))
+        judge = stack.enter_context(known(settings)) if matches else None
+        for path in image_files_of(images):
+            row = read(path, trusted, held)
+            if judge and row["error"] is None:
+                with suppress(DecodeError):  # what is readable as stored may not be as a picture
+                    verdict = judge(path, row).to_json()
+                    row |= {"matches": verdict["matches"], "library": verdict["library"]}
+            if json_to is not None:
+                rows.append(row)
+            unreadable = unreadable or row["error"] is not None
+            if json_to != "-":
+                report.output().print(page(row))
     write_json(rows, json_to)
     raise typer.Exit(UNREADABLE if unreadable else CLEAR)
 
