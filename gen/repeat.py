@@ -29,7 +29,8 @@ _EDITED = re.compile(r"\[[^\[\]]*:[^\[\]]*:?[0-9.]+\]|\bAND\b|\bBREAK\b")
 _SILENT = {
     "Denoising strength", "Hashes", "Init image hash", "Lora hashes", "Lora weights", "TI", "User",
     "TI hashes", "VAE", "VAE hash", "Version", "Model hash", "Civitai resources", "Parser",
-    "Civitai metadata", "Created Date", "Backend", "Pipeline", "Operations", "nodes", "distilled guidance",
+    "Civitai metadata", "Created Date", "Backend", "Pipeline", "Operations", "nodes",
+    "distilled guidance",
     "generation_mode", "rand_device", "version", "created_by", "metadata_scheme", "date",
     "prep_time", "generation_time", "full_prompt", "full_negative_prompt", "images",
     "aspectratio", "Software", "Source", "Title", "Generation time", "request_type",
