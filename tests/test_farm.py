@@ -92,9 +92,9 @@ def test_two_workers_of_which_some_die(
 def test_workers_that_hold_at_once_take_different_names(
     tmp_path: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.strftime", lambda form: "20260102-030405")
     verdict = checker.check(Picture(Image.new("RGB", (64, 64))))
     picture = labeller()(Image.new("RGB", (64, 64)), Recipe("a", seed=7), verdict)
+    monkeypatch.setattr("time.strftime", lambda form: "20260102-030405")
     (tmp_path / "20260102-030405-7.json").touch()  # another is about to write its picture
     held = [hold_for_review(tmp_path, picture, Recipe("a", seed=7), verdict) for _ in range(2)]
     assert [Path(each).name for each in held] == [
