@@ -74,7 +74,7 @@ def plan(jobs: Sequence[Job], hands: Hands, *, go_on: bool = False) -> list[Task
     recipes = hands.complete(jobs)
     wrong = [(j, r) for j, r in zip(jobs, recipes, strict=True) if isinstance(r, Exception)]
     if wrong and not go_on:
-        more = f" (and {len(wrong) - 1:,} more jobs)" if len(wrong) > 1 else ""
+        more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
         raise type(wrong[0][1])(f"job {wrong[0][0].number}: {wrong[0][1]}{more}")
     return [_task(job, recipe) for job, recipe in zip(jobs, recipes, strict=True)]
 

@@ -30,11 +30,10 @@ _SILENT = {
     "Denoising strength", "Hashes", "Init image hash", "Lora hashes", "Lora weights", "TI", "User",
     "TI hashes", "VAE", "VAE hash", "Version", "Model hash", "Civitai resources", "Parser",
     "Civitai metadata", "Created Date", "Backend", "Pipeline", "Operations", "nodes",
-    "distilled guidance",
-    "generation_mode", "rand_device", "version", "created_by", "metadata_scheme", "date",
-    "prep_time", "generation_time", "full_prompt", "full_negative_prompt", "images",
-    "aspectratio", "Software", "Source", "Title", "Generation time", "request_type",
-    "signed_hash", "Template", "seed",
+    "distilled guidance", "generation_mode", "rand_device", "version", "created_by",
+    "metadata_scheme", "date", "prep_time", "generation_time", "full_prompt",
+    "full_negative_prompt", "images", "aspectratio", "Software", "Source", "Title",
+    "Generation time", "request_type", "signed_hash", "Template", "seed",
 }  # fmt: skip
 _MOST = 20  # settings that are named
 _WAY = "give --model to paint with another knowingly"

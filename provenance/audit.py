@@ -28,16 +28,18 @@ def audit(
     journal: "Journal | None" = None,
     grouping: Grouping | None = None,
     ledger: Ledger | None = None,
+    anchors: str = "",
 ) -> Iterator[Finding]:
     """A finding for each path, in order. Raises CheckError when the check itself cannot run.
 
     `factory` makes the fingerprinter of each worker process, with the checker's descriptors.
     With `grouping` a finding has what `grouped` needs; with `ledger` the labels say what was made
-    here, by its pixels or by similarity.
+    here, by its pixels or by similarity. `anchors` are certificates (PEM) of trusted signers.
     """
     known = journal.findings(paths) if journal is not None else {}
     todo = [path for path in paths if path not in known]
-    fresh = _judged(scan(todo, factory, workers=workers, thumbnails=False), checker, ledger)
+    scanned_files = scan(todo, factory, workers=workers, thumbnails=False, anchors=anchors)
+    fresh = _judged(scanned_files, checker, ledger)
     for path in paths:
         if finding := known.get(path):
             if grouping and finding["content"]:

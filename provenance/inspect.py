@@ -102,9 +102,9 @@ def inspect(path: Path, anchors: str = "", traces: Traces = Traces()) -> Inspect
     return _plain(told)  # type: ignore[no-any-return]
 
 
-def heard(data: bytes, picture: Picture) -> Said:
+def heard(data: bytes, picture: Picture, anchors: str = "") -> Said:
     """What the file of a decoded picture says; nearly free where it says nothing."""
-    return _said(gather_decoded(data, picture.texts), data, None, "")
+    return _said(gather_decoded(data, picture.texts), data, None, anchors)
 
 
 def labels(said: Said) -> dict[str, Any]:

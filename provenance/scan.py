@@ -51,20 +51,26 @@ class Scanned:
 
 
 def scan(
-    paths: Sequence[Path], factory: FingerprinterFactory, *, workers: int, thumbnails: bool
+    paths: Sequence[Path],
+    factory: FingerprinterFactory,
+    *,
+    workers: int,
+    thumbnails: bool,
+    anchors: str = "",
 ) -> Iterator[Scanned]:
     """The files' results in the order of `paths`. `factory` makes each process's fingerprinter.
 
-    Raises CheckError when a process dies, as it does when memory runs out.
+    `anchors` are certificates (PEM) by which Content Credentials in the files are trusted. Raises
+    CheckError when a process dies, as it does when memory runs out.
     """
     if workers < 2 or len(paths) <= _INLINE:
         _hold_memory()
         fingerprinter = factory()
         for path in paths:
-            yield _scan_one(path, fingerprinter, thumbnails)
+            yield _scan_one(path, fingerprinter, thumbnails, anchors)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start, (factory, thumbnails))
+    pool = ProcessPoolExecutor(workers, context, _start, (factory, thumbnails, anchors))
     waiting: deque[Future[list[Scanned]]] = deque()
     try:
         step = max(1, min(_CHUNK, len(paths) // (workers * _SHARES)))
@@ -89,9 +95,9 @@ def thumbnail(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _scan_one(path: Path, fingerprinter: Fingerprinter, thumbnails: bool) -> Scanned:
+def _scan_one(path: Path, fingerprinter: Fingerprinter, thumbnails: bool, anchors: str) -> Scanned:
     try:
-        picture, said = _read(path)
+        picture, said = _read(path, anchors)
     except DecodeError as error:
         return Scanned(path, error=str(error))
     return Scanned(
@@ -105,21 +111,21 @@ def _scan_one(path: Path, fingerprinter: Fingerprinter, thumbnails: bool) -> Sca
     )
 
 
-def _read(path: Path) -> tuple[Picture, Said]:
+def _read(path: Path, anchors: str) -> tuple[Picture, Said]:
     """Alone, so that the file's bytes are free before the fingerprint needs memory."""
     data = read_file(path)
     picture = read_picture(data)
-    return picture, heard(data, picture)
+    return picture, heard(data, picture, anchors)
 
 
-# One process's state: its fingerprinter, made when the process starts.
-_process: dict[str, tuple[Fingerprinter, bool]] = {}
+# One process's state: its fingerprinter, made when the process starts, and what else it needs.
+_process: dict[str, tuple[Fingerprinter, bool, str]] = {}
 
 
-def _start(factory: FingerprinterFactory, thumbnails: bool) -> None:
+def _start(factory: FingerprinterFactory, thumbnails: bool, anchors: str) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which a fingerprinter may load
     _hold_memory()
-    _process["state"] = factory(), thumbnails
+    _process["state"] = factory(), thumbnails, anchors
 
 
 def _work(paths: Sequence[Path]) -> list[Scanned]:

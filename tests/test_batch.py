@@ -161,7 +161,7 @@ class Picky(PhotoPainter):
 def test_a_job_that_does_not_fit_stops_before_the_first(tmp_path: Path, checker: Checker) -> None:
     painter = Picky()
     jobs = jobs_of(tmp_path, PROMPTS + "ihc.png\n")
-    with pytest.raises(UsageError, match=r"job 3: too large \(and 1 more jobs\)"):
+    with pytest.raises(UsageError, match=r"job 3: too large \(and 1 more\)"):
         batch(jobs, studio(checker, painter), tmp_path / "out")
     assert painter.painted == []
     assert not (tmp_path / "out").exists()

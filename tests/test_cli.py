@@ -241,6 +241,31 @@ def test_generate_saves_what_is_clear(tmp_path: Path, indexed: Path) -> None:
     assert len(list((tmp_path / "pictures").iterdir())) == len(files) + 1
 
 
+def test_what_was_generated_is_recovered_without_its_metadata(
+    tmp_path: Path, indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indexed
+    monkeypatch.setenv("FIRSTHAND_MARK", "true")
+    made = firsthand("generate", "a fox in the snow", "--seed", 5, "--steps", 8, cwd=tmp_path)
+    (file,) = (tmp_path / "pictures").iterdir()
+    assert made.returncode == 0
+    lost = tmp_path / "lost.webp"
+    Image.open(file).convert("RGB").save(lost, lossless=True)
+    resized = tmp_path / "resized.jpg"
+    Image.open(file).convert("RGB").resize((300, 300)).save(resized, quality=90)
+    told = firsthand("inspect", file, lost, resized, "--no-matches", "--json", "-")
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [row["ledger"]["recovered"] for row in rows] == ["file", "pixels", "mark"]
+    assert {row["ledger"]["recipe"]["seed"] for row in rows} == {5}
+    assert rows[0]["ledger"]["manifest"].startswith("urn:c2pa:")
+    assert all(row["marks"][0]["what"] == "firsthand-mark" for row in rows)
+    assert "1 entries, each as it was made" in firsthand("ledger", "verify").stdout
+    (audited,) = firsthand("audit", file, "--fast", "--json", "-").stdout.splitlines()
+    labels = json.loads(audited)["labels"]
+    assert labels["credentials"]["outcome"] == "trusted"
+    assert labels["ledger"]["recovered"] == "pixels"
+
+
 def test_a_gallery_recipe_is_refused_and_its_near_copy_blocked(tmp_path: Path) -> None:
     gallery = tmp_path / "gallery"
     (tmp_path / "empty").mkdir()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from gen.pipeline import OnStep
 from gen.studio import Studio
 from index.library import Library
 from provenance.check import Checker
-from provenance.errors import CheckError, UsageError
+from provenance.errors import CheckError, MissingError, UsageError
 from provenance.images import Picture, read_picture
 from provenance.read import recipe_of
 from provenance.recipe import Recipe
@@ -91,9 +92,9 @@ def test_two_workers_of_which_some_die(
 def test_workers_that_hold_at_once_take_different_names(
     tmp_path: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.strftime", lambda form: "20260102-030405")
     verdict = checker.check(Picture(Image.new("RGB", (64, 64))))
     picture = labeller()(Image.new("RGB", (64, 64)), Recipe("a", seed=7), verdict)
+    monkeypatch.setattr("time.strftime", lambda form: "20260102-030405")
     (tmp_path / "20260102-030405-7.json").touch()  # another is about to write its picture
     held = [hold_for_review(tmp_path, picture, Recipe("a", seed=7), verdict) for _ in range(2)]
     assert [Path(each).name for each in held] == [
@@ -108,6 +109,12 @@ def test_what_is_wrong_at_a_worker_travels_back() -> None:
         assert isinstance(answer, CheckError)
         with pytest.raises(CheckError, match="the library is not there"):
             farm.or_raised(answer)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingError, match=r"firsthand\[ray\]"):
+        farm.Farm("local", no_studio, 1)
 
 
 def test_an_address_without_a_cluster_is_an_error(ray_home: None) -> None:

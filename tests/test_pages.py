@@ -22,6 +22,7 @@ from tests.test_jobs import written
 from tests.test_studio import Held
 from ui import pages
 from ui.pages import Thumbnails, write_pages
+from ui.report import pace
 
 PROMPTS = "grass.png\ncoffee.png\nbad <script>alert(1)</script>\nihc.png\n"
 
@@ -97,6 +98,12 @@ def test_a_thumbnail_is_made_once_and_again_when_its_picture_changes(
     assert Thumbnails(tmp_path).of("a.png") == again
     picture.unlink()
     assert Thumbnails(tmp_path).of("a.png") is None
+
+
+def test_the_pace_is_of_the_last_pictures() -> None:
+    assert pace([0.0], 5, {}) == ""
+    told = pace([10.0, 11.0, 14.0], 6000, {"block": 2, "clear": 1200, "failed": 0})
+    assert told == "0.5 pictures/s · 3:20:00 left · 1,200 clear · 2 block"
 
 
 def test_ten_thousand_pictures_are_twenty_sheets(

@@ -53,7 +53,7 @@ def audit(
     from provenance.audit import grouped
     from ui import report
     from ui.settings import load_settings
-    from ui.wiring import audit_records, factory, make_checker, open_library, traces
+    from ui.wiring import anchors, audit_records, factory, make_checker, open_library, traces
 
     settings = load_settings(home=home, library=library, policy=policy, workers=workers)
     files = image_files_of(paths)
@@ -73,6 +73,7 @@ def audit(
                 journal=journal,
                 grouping=grouping,
                 ledger=held.ledger,
+                anchors=anchors(settings),
             )
             for row in found:
                 rows.append(row)
