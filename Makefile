@@ -29,6 +29,7 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m ui.bench speed
+	$(BIN)/python -m ui.bench generation
 	$(BIN)/python -m ui.bench detection
 
 format: .venv/ready

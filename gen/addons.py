@@ -101,8 +101,9 @@ class Loras:
             raise UsageError(f"{self._spec.name} takes no LoRAs; leave them out")
         return tuple(map(self._completed, loras))
 
-    def put_on(self, loras: tuple[Lora, ...]) -> None:
-        """Exactly these; nothing is left of the last picture's."""
+    def put_on(self, loras: tuple[Lora, ...]) -> bool:
+        """Exactly these; nothing is left of the last picture's. Returns whether they are others."""
+        changed = loras != self._on
         if [lora.hash for lora in loras] != [lora.hash for lora in self._on]:
             if self._on:
                 self._pipeline.unload_lora_weights()
@@ -113,6 +114,7 @@ class Loras:
             names = [f"lora{number}" for number in range(len(loras))]
             self._pipeline.set_adapters(names, [lora.weight for lora in loras])
         self._on = loras
+        return changed
 
     def _completed(self, lora: Lora) -> Lora:
         known = lora.hash in self._files

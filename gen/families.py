@@ -1,4 +1,4 @@
-"""What is usual for a family of models: steps, guidance, sizes. A table."""
+"""What is usual for a family of models: steps, guidance, sizes, presets. A table."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ class Family:
     """`side` is the native size in pixels, for which the presets are given as (width, height).
 
     `guides_by` is the argument that the recipe's guidance goes to; `negatives` says whether a
-    negative prompt has an effect, `tokens` how long a prompt its T5 reads at most.
+    negative prompt has an effect, `tokens` how long a prompt its T5 reads at most. `cache` is the
+    threshold of first-block caching that is usual, where the family's pipeline takes it.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Family:
     guides_by: str = "guidance_scale"
     negatives: bool = True
     tokens: int = 512
+    cache: float | None = None
 
 
 _MEGAPIXEL = {
@@ -46,14 +48,25 @@ FAMILIES = (
     Family("SD", ("StableDiffusionPipeline",), 25, 7.5, 512, _SMALL),
     Family("SDXL", ("StableDiffusionXLPipeline", "KolorsPipeline"), 30, 5.0, 1024, _MEGAPIXEL),
     Family("SD3", ("StableDiffusion3Pipeline",), 28, 5.0, 1024, _MEGAPIXEL),
-    Family("FLUX", ("FluxPipeline",), 28, 3.5, 1024, _MEGAPIXEL, negatives=False),
+    Family("FLUX", ("FluxPipeline",), 28, 3.5, 1024, _MEGAPIXEL, negatives=False,
+           cache=0.08),
     Family("PixArt", ("PixArtAlphaPipeline", "PixArtSigmaPipeline"), 20, 4.5, 1024, _MEGAPIXEL,
            tokens=300),
     Family("Hunyuan", ("HunyuanDiTPipeline",), 30, 5.0, 1024, _MEGAPIXEL),
-    Family("Qwen", ("QwenImagePipeline",), 40, 4.0, 1024, _MEGAPIXEL, "true_cfg_scale"),
+    Family("Qwen", ("QwenImagePipeline",), 40, 4.0, 1024, _MEGAPIXEL, "true_cfg_scale",
+           cache=0.08),
     Family("Z-Image", ("ZImagePipeline",), 30, 5.0, 1024, _MEGAPIXEL),
 )  # fmt: skip
 _OTHER = Family("other", (), 28, 5.0, 1024, _MEGAPIXEL)
+
+
+QUALITIES = {"fast": 0.5, "balanced": 1.0, "best": 2.0}
+"""Presets: the share of the family's usual steps. `fast` caches the first block where it can."""
+
+
+def steps(usual: int, quality: str) -> int:
+    """Models that are distilled to a few steps keep them."""
+    return usual if usual < 10 else round(usual * QUALITIES[quality])
 
 
 def family(pipeline: str) -> Family:

@@ -63,15 +63,16 @@ class Initials:
             raise UsageError(f"the init image {recipe.init} has changed; give it again")
         return data
 
-    def arguments(self, recipe: Recipe) -> dict[str, Any]:
-        """The pipeline's arguments for the recipe's init image, at the recipe's size."""
+    def arguments(self, recipe: Recipe, count: int) -> dict[str, Any]:
+        """The pipeline's arguments for so many pictures from the init image, at their size."""
         if not recipe.init_hash:
             return {}
         image = _read(self._files[recipe.init_hash])
         if _pixel_hash(image) != recipe.init_hash:
             raise UsageError(f"the init image {recipe.init} has changed; give it again")
         size = recipe.width or image.width, recipe.height or image.height
-        return {"image": image.resize(size, Image.Resampling.LANCZOS), "strength": recipe.strength}
+        resized = image.resize(size, Image.Resampling.LANCZOS)
+        return {"image": [resized] * count, "strength": recipe.strength}
 
     @property
     def _latents_are_plain(self) -> bool:

@@ -3,23 +3,28 @@
 Knows nothing of checks. What it paints is shown by nobody but the Studio.
 """
 
+import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from functools import partial
+from threading import Lock
 from typing import Any, Protocol
 
 from PIL import Image
 
-from gen import families, prompts, samplers
+from gen import devices, exact, families, prompts, samplers, speed
 from gen.addons import Addons, Loras, put_embedding, put_vae
+from gen.devices import Device, Engine
+from gen.encodings import Encodings, reads_alone
 from gen.initial import Initials
-from gen.loading import load_pipeline
+from gen.loading import denoiser, load_pipeline, place, sizes
 from gen.models import STARTER, ModelSpec
 from provenance.errors import UsageError
 from provenance.recipe import Part, Recipe
 
 OnStep = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+"""Called with (steps done, steps in all) for pictures that are painted at once, by any thread."""
 
 DEFAULT_STEPS = families.STARTER.steps
 DEFAULT_GUIDANCE = families.STARTER.guidance
@@ -32,8 +37,15 @@ class Painter(Protocol):
     @property
     def spec(self) -> ModelSpec: ...
 
+    @property
+    def batch(self) -> int:
+        """How many pictures of one shape are painted at once, at most."""
+
     def complete(self, recipe: Recipe) -> Recipe:
         """The recipe with the model's own defaults for what it leaves open, validated."""
+
+    def shape(self, recipe: Recipe) -> Hashable:
+        """The same for complete recipes that can be painted at once."""
 
     def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
         """The RGB picture of a complete recipe."""
@@ -41,17 +53,23 @@ class Painter(Protocol):
     def begun(self, recipe: Recipe) -> bytes | None:
         """The file that painting a complete recipe begins with, if any."""
 
+    def paint_each(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+        """The pictures of complete recipes of one shape; what `paint` makes of each."""
+
 
 class DiffusersPainter:
-    """Any text-to-image pipeline that diffusers loads, on CPU or CUDA.
+    """Any text-to-image pipeline that diffusers loads, on the device that `plan` tells of.
 
     `pipeline` is what diffusers has loaded. What it is called with follows from its signature and
     components, so that no family needs code of its own.
     """
 
-    def __init__(self, spec: ModelSpec, addons: Addons | None = None) -> None:
+    def __init__(
+        self, spec: ModelSpec, addons: Addons | None, engine: Engine, device: Device
+    ) -> None:
         addons = addons or Addons()
-        self.pipeline = load_pipeline(spec)
+        dtype = devices.dtype_for(device, engine)
+        self.pipeline = load_pipeline(spec, dtype)
         kind = type(self.pipeline).__name__
         _require_text_to_image(self.pipeline)
         self.spec = spec = replace(spec, pipeline=kind)  # a single file does not say it
@@ -62,9 +80,27 @@ class DiffusersPainter:
         )
         self._loras = Loras(self.pipeline, spec, addons.shelf)
         self._initials = Initials(self.pipeline)
+        self._encodings = Encodings()
+        self._caching: float | None = None
+        self._turn = Lock()  # LoRAs and caching are put on the one pipeline
+        self._reads_alone = reads_alone(self.pipeline)
         self._own_scheduler = self.pipeline.scheduler
-        self._steps, self._guidance = _usual(self.pipeline, self._family)
+        usual, self._guidance = _usual(self.pipeline, self._family)
+        self._steps = families.steps(usual, engine.preset)
+        self._cache = self._family.cache if engine.preset == "fast" else None
         self._step, self._side = step_and_side(self.pipeline)
+        if engine.weights:
+            speed.keep_small(denoiser(self.pipeline), engine.weights, dtype)
+        self._precision = ", ".join(
+            filter(None, (engine.weights and f"{engine.weights} weights", dtype))
+        )
+        self.plan = devices.plan(device, dtype, sizes(self.pipeline), engine)
+        self._placed()
+        speed.quicken(denoiser(self.pipeline), engine)
+
+    @property
+    def batch(self) -> int:
+        return self.plan.batch
 
     def complete(self, recipe: Recipe) -> Recipe:
         self._require_this_model(recipe)
@@ -85,18 +121,58 @@ class DiffusersPainter:
             init=init,
             init_hash=init_hash,
             strength=DEFAULT_STRENGTH if init_hash and recipe.strength is None else recipe.strength,
+            cache=self._cache if recipe.cache is None and not init_hash else recipe.cache,
+            precision=None if self._precision == "float32" else self._precision,
         )
         self._require_fit(done)
         return done.validated()
 
+    def shape(self, recipe: Recipe) -> Hashable:
+        texts = recipe.prompt, recipe.negative
+        together = recipe.with_changes(prompt="", negative="", seed=0, embeddings=())
+        read = prompts.reading(self.pipeline, self._family.tokens, *texts)
+        length = prompts.length(self.pipeline, *texts)
+        return together, length, *read.values(), *(() if self._reads_alone else texts)
+
     def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
+        return self.paint_each([recipe], on_step)[0]
+
+    def paint_each(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+        """Where memory runs out, fewer at once; then with more offload, if the device has any."""
+        with self._turn:
+            return self._painted(recipes, on_step)
+
+    def _painted(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+        self._put_on(recipes[0])
+        self._encodings.put_on(self.pipeline)
+        images: list[Image.Image] = []
+        while len(images) < len(recipes):
+            # Caching decides by the mean of all that is painted at once.
+            some = recipes[len(images) :][: 1 if recipes[0].cache else self.batch]
+            try:
+                images += self._some(some, on_step)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not devices.out_of_memory(error):
+                    raise
+            self.plan = replace(self.plan, batch=min(self.batch, len(some))).relieved()
+            self._placed()
+        return images
+
+    def _some(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+        if self.plan.one_core_each:
+            return exact.spread(recipes, partial(self._at_once, on_step=on_step))
+        return self._at_once(recipes, on_step)
+
+    def _at_once(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
         import torch
 
-        generator = torch.Generator("cpu").manual_seed(recipe.seed or 0)
-        self._loras.put_on(recipe.loras)
-        pipeline = self._initials.make() if recipe.init_hash else self.pipeline
+        recipe = recipes[0]
+        generators = [torch.Generator("cpu").manual_seed(each.seed or 0) for each in recipes]
+        # A copy: the scheduler counts the steps of these pictures, others have theirs.
+        pipeline = copy.copy(self._initials.make() if recipe.init_hash else self.pipeline)
         pipeline.scheduler = samplers.make(
-            self._own_scheduler, str(recipe.sampler), recipe.scheduler, generator
+            self._own_scheduler, str(recipe.sampler), recipe.scheduler, generators
         )
         takes = inspect.signature(pipeline.__call__).parameters
         given = {
@@ -104,26 +180,48 @@ class DiffusersPainter:
             self._family.guides_by: recipe.guidance,
             "width": recipe.width,
             "height": recipe.height,
-            "generator": generator,
+            "generator": generators,
             "use_resolution_binning": False,  # the size that was asked for
-            **self._words(recipe),
+            **self._words(recipes),
             **prompts.reading(pipeline, self._family.tokens, recipe.prompt, recipe.negative),
-            **self._initials.arguments(recipe),
+            **self._initials.arguments(recipe, len(recipes)),
             **_reporting(pipeline, takes, recipe, on_step),
         }
-        result = pipeline(**{name: value for name, value in given.items() if name in takes})
-        return result.images[0].convert("RGB")  # type: ignore[no-any-return]
+        try:
+            result = pipeline(**{name: value for name, value in given.items() if name in takes})
+        except BaseException:
+            pipeline.maybe_free_model_hooks()  # as it does at its end
+            raise
+        return [image.convert("RGB") for image in result.images]
 
     def begun(self, recipe: Recipe) -> bytes | None:
         return self._initials.data(recipe)
 
-    def _words(self, recipe: Recipe) -> dict[str, Any]:
-        embedded = prompts.encoded(self.pipeline, recipe.prompt, recipe.negative)
+    def _placed(self) -> None:
+        """Puts the pipeline where the plan says, from wherever it was."""
+        self._encodings.take_off()
+        place(self.pipeline, self.plan)
+        if self.plan.one_core_each:
+            exact.one_way(denoiser(self.pipeline))
+        self._encodings.put_on(self.pipeline)
+
+    def _put_on(self, recipe: Recipe) -> None:
+        if self._loras.put_on(recipe.loras):
+            self._encodings.clear()
+            if self.plan.one_core_each:
+                exact.one_way(denoiser(self.pipeline))
+        if recipe.cache != self._caching:
+            speed.cache(denoiser(self.pipeline), recipe.cache)
+            self._caching = recipe.cache
+
+    def _words(self, recipes: Sequence[Recipe]) -> dict[str, Any]:
+        embedded = prompts.encoded(self.pipeline, [(r.prompt, r.negative) for r in recipes])
         if embedded is not None:
             return embedded
-        if not self._family.negatives:
-            return {"prompt": recipe.prompt}
-        return {"prompt": recipe.prompt, "negative_prompt": recipe.negative}
+        words = {"prompt": [recipe.prompt for recipe in recipes]}
+        if self._family.negatives:
+            words["negative_prompt"] = [recipe.negative for recipe in recipes]
+        return words
 
     def _used_embeddings(self, recipe: Recipe) -> tuple[Part, ...]:
         words = f"{recipe.prompt}\n{recipe.negative}"
@@ -158,6 +256,8 @@ class DiffusersPainter:
                 raise UsageError(
                     f"{name} must be a multiple of {self._step} for {self.spec.name}, got {value}"
                 )
+        if recipe.cache and (self._family.cache is None or recipe.init_hash):
+            raise UsageError(f"{self.spec.name} takes no first-block caching here; leave it out")
         if recipe.negative and not self._family.negatives:
             raise UsageError(f"{self.spec.name} takes no negative prompt; leave it out")
         texts = recipe.prompt, recipe.negative
@@ -165,9 +265,15 @@ class DiffusersPainter:
         prompts.reading(self.pipeline, self._family.tokens, *texts)
 
 
-def load(spec: ModelSpec, addons: Addons | None = None) -> Painter:
+def load(
+    spec: ModelSpec,
+    addons: Addons | None = None,
+    engine: Engine = Engine(),  # noqa: B008
+    device: Device | None = None,
+) -> DiffusersPainter:
     """Loads the model's weights; raises UsageError when its folder asks for other code."""
-    return DiffusersPainter(spec, addons)
+    engine = devices.checked(engine)
+    return DiffusersPainter(spec, addons, engine, device or devices.found(engine.device))
 
 
 def _require_text_to_image(pipeline: Any) -> None:
@@ -183,13 +289,9 @@ def _require_text_to_image(pipeline: Any) -> None:
 
 def _usual(pipeline: Any, family: families.Family) -> tuple[int, float]:
     """Steps and guidance; FLUX.1 schnell is distilled to four steps and ignores guidance."""
-    if family.name == "FLUX" and not _denoiser(pipeline).config.get("guidance_embeds"):
+    if family.name == "FLUX" and not denoiser(pipeline).config.get("guidance_embeds"):
         return 4, 0.0
     return family.steps, family.guidance
-
-
-def _denoiser(pipeline: Any) -> Any:
-    return pipeline.components.get("unet") or pipeline.transformer
 
 
 def step_and_side(pipeline: Any) -> tuple[int, int]:
@@ -198,10 +300,10 @@ def step_and_side(pipeline: Any) -> tuple[int, int]:
     Transformers take latents in patches of two, also where their configuration says one.
     """
     scale = int(pipeline.vae_scale_factor)
-    denoiser = _denoiser(pipeline)
+    part = denoiser(pipeline)
     transformer = "unet" not in pipeline.components
-    step = scale * (max(2, int(denoiser.config.get("patch_size") or 2)) if transformer else 1)
-    side = denoiser.config.get("sample_size") or getattr(pipeline, "default_sample_size", 128)
+    step = scale * (max(2, int(part.config.get("patch_size") or 2)) if transformer else 1)
+    side = part.config.get("sample_size") or getattr(pipeline, "default_sample_size", 128)
     side = min(side) if isinstance(side, list | tuple) else side
     return step, max(int(side) * scale // step, 1) * step
 

@@ -6,6 +6,7 @@
 
 import inspect
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from provenance.errors import UsageError
@@ -95,8 +96,8 @@ def reading(pipeline: Any, most: int, *texts: str) -> dict[str, Any]:
     return {"max_sequence_length": most} if longest > asked.default else {}
 
 
-def encoded(pipeline: Any, prompt: str, negative: str) -> dict[str, Any] | None:
-    """The pipeline's arguments instead of both prompts; None where it reads them itself.
+def length(pipeline: Any, prompt: str, negative: str) -> int | None:
+    """In how many parts the longer of both is read; None where the pipeline reads them itself.
 
     None for prompts that are short and have no weights, so that their pixels are diffusers' own.
     """
@@ -104,11 +105,24 @@ def encoded(pipeline: Any, prompt: str, negative: str) -> dict[str, Any] | None:
         return None
     parts = [pieces(prompt), pieces(negative)]
     tokenizer = pipeline.tokenizer
-    length = max(len(_tokens(tokenizer, pipeline, part)[0]) for part in parts)
+    tokens = max(len(_tokens(tokenizer, pipeline, part)[0]) for part in parts)
     plain = all(p in ([], [(t, 1.0)]) for p, t in zip(parts, (prompt, negative), strict=True))
-    if length <= _room(tokenizer) and plain:
+    if tokens <= _room(tokenizer) and plain:
         return None
-    return _encode(pipeline, parts)
+    return -(-tokens // _room(tokenizer))
+
+
+def encoded(pipeline: Any, texts: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    """The pipeline's arguments instead of prompts and negative prompts, all of one `length`.
+
+    None where the pipeline reads them itself.
+    """
+    import torch
+
+    if length(pipeline, *texts[0]) is None:
+        return None
+    made = [_encode(pipeline, [pieces(prompt), pieces(negative)]) for prompt, negative in texts]
+    return {name: torch.cat([each[name] for each in made]) for name in made[0]}
 
 
 def _encode(pipeline: Any, parts: list[list[Piece]]) -> dict[str, Any]:

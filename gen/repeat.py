@@ -131,6 +131,9 @@ def fitted(recipe: Recipe, painter: Painter) -> tuple[Recipe, list[str]]:
     elif not _takes(painter, Recipe("a", sampler=sampler, scheduler=spacing)):
         notes.append(f"schedule {recipe.scheduler or spacing}")
         spacing = None
+    here = painter.complete(Recipe("a")).precision
+    if recipe.precision and recipe.precision != here:
+        notes.append(f"precision {recipe.precision}: here it is {here or 'float32'}")
     return replace(recipe, sampler=sampler, scheduler=spacing), notes
 
 

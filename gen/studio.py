@@ -1,8 +1,13 @@
 """Studio: gates → paint → check → label → Generation. The only way a picture leaves this room."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from threading import Event
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -70,6 +75,18 @@ class Generation:
         }  # fmt: skip
 
 
+class _Wanted(NamedTuple):
+    """A recipe in its place among those that were asked for, and what became of it so far."""
+
+    place: int
+    recipe: Recipe
+    attempts: tuple[Generation, ...] = ()
+
+
+class _Stopped(Exception):
+    """Ends a painting that nobody waits for any more."""
+
+
 class Studio:
     """Holds gates, painter, checker, labeller and the place for what must be reviewed."""
 
@@ -86,31 +103,76 @@ class Studio:
         retries: int = 0,
         on_step: OnStep = lambda done, steps: None,
     ) -> Iterator[Generation]:
-        """One Generation for each recipe, as it is made.
+        """One Generation for each recipe, in their order, as soon as it is made.
 
         A recipe whose picture is not clear is tried again with the next seed, `retries` times.
-        Every recipe needs a seed. Any error in gate, painter or check is raised: no picture.
+        Every recipe needs a seed. Neighbours of one shape are painted at once, and while what was
+        painted is checked the next ones are painted. Any error in gate, painter or check is raised
+        in its turn: no picture. Nothing is painted any more once the iterator is closed.
         """
-        complete = [self.painter.complete(recipe) for recipe in recipes]
-        for recipe in complete:
-            yield self._make_one(recipe, retries, on_step)
+        complete = map(self.painter.complete, recipes)
+        todo = deque(_Wanted(place, recipe) for place, recipe in enumerate(complete))
+        made: dict[int, Generation] = {}
+        shown, stopped = 0, Event()
 
-    def _make_one(self, recipe: Recipe, retries: int, on_step: OnStep) -> Generation:
-        attempts: list[Generation] = []
-        while True:
-            made = self._attempt(recipe, on_step)
-            if made.decision is Decision.CLEAR or len(attempts) == retries:
-                return replace(made, attempts=tuple(attempts))
-            attempts.append(made)
-            recipe = recipe.with_changes(seed=(recipe.seed or 0) + 1)
+        def stepped(done: int, steps: int) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            on_step(done, steps)
 
-    def _attempt(self, recipe: Recipe, on_step: OnStep) -> Generation:
-        for gate in self._gates:
-            if refused := gate(recipe):
-                return Generation(recipe, refused=refused)
-        image = self.painter.paint(recipe, on_step)
-        verdict = self.checker.check(Picture(image))
-        return self._released(image, recipe, verdict)
+        def settle(wanted: _Wanted, generation: Generation) -> None:
+            attempts = wanted.attempts
+            if generation.decision is Decision.CLEAR or len(attempts) == retries:
+                made[wanted.place] = replace(generation, attempts=attempts)
+            else:
+                again = wanted.recipe.with_changes(seed=(wanted.recipe.seed or 0) + 1)
+                todo.appendleft(_Wanted(wanted.place, again, (*attempts, generation)))
+
+        def begin() -> tuple[list[_Wanted], "Future[list[Image.Image]]"] | None:
+            batch = self._admitted(todo, settle)
+            if not batch:
+                return None
+            asked = [wanted.recipe for wanted in batch]
+            paint = partial(self.painter.paint_each, asked, stepped)
+            return batch, thread.submit(copy_context().run, paint)
+
+        with ThreadPoolExecutor(1) as thread:
+            try:
+                painting = begin()
+                while painting:
+                    batch, painted = painting
+                    images = painted.result()
+                    painting = begin()
+                    for wanted, image in zip(batch, images, strict=True):
+                        settle(wanted, self._checked(image, wanted.recipe))
+                        while shown in made:
+                            yield made.pop(shown)
+                            shown += 1
+                    painting = painting or begin()
+                yield from (made[place] for place in sorted(made))
+            finally:
+                stopped.set()
+
+    def _admitted(
+        self, todo: deque[_Wanted], settle: Callable[[_Wanted, Generation], None]
+    ) -> list[_Wanted]:
+        """Takes the next ones that can be painted at once; settles those that a gate refuses."""
+        batch: list[_Wanted] = []
+        shape = None
+        while todo and len(batch) < self.painter.batch:
+            its_shape = self.painter.shape(todo[0].recipe)
+            if batch and its_shape != shape:
+                break
+            shape, wanted = its_shape, todo.popleft()
+            refused = next(filter(None, (gate(wanted.recipe) for gate in self._gates)), None)
+            if refused:
+                settle(wanted, Generation(wanted.recipe, refused=refused))
+            else:
+                batch.append(wanted)
+        return batch
+
+    def _checked(self, image: Image.Image, recipe: Recipe) -> Generation:
+        return self._released(image, recipe, self.checker.check(Picture(image)))
 
     def _released(self, image: Image.Image, recipe: Recipe, verdict: Verdict) -> Generation:
         if verdict.decision is Decision.BLOCK:

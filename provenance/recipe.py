@@ -37,6 +37,8 @@ class Recipe:
     `size` is in pixels, `guidance` the classifier-free guidance scale, `model_hash` a hex digest
     or its first ten digits (AutoV2). `init` names the picture that painting begins with,
     `init_hash` is the SHA-256 of its pixels, `strength` (0..1) how much of it is painted anew.
+    `cache` is the threshold of first-block caching, `precision` says in what was computed where
+    it was not float32.
     """
 
     prompt: str
@@ -56,6 +58,8 @@ class Recipe:
     init: str | None = None
     init_hash: str | None = None
     strength: float | None = None
+    cache: float | None = None
+    precision: str | None = None
 
     def with_changes(self, **changes: Any) -> Self:
         return replace(self, **changes)
@@ -91,7 +95,7 @@ class Recipe:
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Every field; the last five only where they are set."""
+        """Every field; those after `loras` only where they are set."""
         values = asdict(self) | {"loras": [asdict(lora) for lora in self.loras]}
         values["embeddings"] = [asdict(each) for each in self.embeddings]
         return {k: v for k, v in values.items() if k not in _SELDOM or v not in (None, [])}
@@ -122,10 +126,13 @@ class Recipe:
         return cls(**{**given, **numbers})
 
 
-_SELDOM = {"vae", "embeddings", "init", "init_hash", "strength"}
-_TEXTS = {"negative", "model", "model_hash", "sampler", "scheduler", "init", "init_hash"}
+_SELDOM = {"vae", "embeddings", "init", "init_hash", "strength", "cache", "precision"}
+_TEXTS = {
+    "negative", "model", "model_hash", "sampler", "scheduler", "init", "init_hash", "precision",
+}  # fmt: skip
 _NUMBERS = {
     "seed": int, "steps": int, "width": int, "height": int, "guidance": float, "strength": float,
+    "cache": float,
 }  # fmt: skip
 
 
@@ -180,6 +187,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         "steps": (recipe.steps, 1, 500),
         "guidance": (recipe.guidance, 0, 100),
         "strength": (recipe.strength, 0, 1),
+        "cache": (recipe.cache, 0, 1),
         "width": (recipe.width, 16, 8192),
         "height": (recipe.height, 16, 8192),
     }

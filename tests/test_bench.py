@@ -1,13 +1,22 @@
-"""Every edit that detection is measured by makes a picture, the same one for the same seed."""
+"""Every edit that detection is measured by makes a picture, the same one for the same seed.
+
+What painting is measured against paints the same pictures.
+"""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gen.models import resolve
+from gen.pipeline import load
+from provenance.recipe import Recipe
 from tests.conftest import PHOTOS
+from ui.bench.architectures import ARCHITECTURES, write
 from ui.bench.detection import TIERS
+from ui.bench.generation import plain
 from ui.bench.random_edits import any_edit, sharing, text_page
 
 ALL_EDITS = {name: edit for tier in TIERS.values() for name, edit in tier.items()}
@@ -47,3 +56,17 @@ def test_random_edits_and_pages_are_functions_of_their_seeds() -> None:
         assert {each.mode for each in made[0]} == {"RGB"}
         seen.add(made[0][0].tobytes())
     assert len(seen) > 50  # a few draw the same edit
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "starter"])
+def test_plain_diffusers_paints_the_same_pictures(tmp_path: Path, name: str) -> None:
+    if name in ARCHITECTURES:
+        write(name, tmp_path / name, tiny=True)
+    spec = resolve(str(tmp_path / name) if name in ARCHITECTURES else name)
+    painter = load(spec)
+    first = painter.complete(Recipe("a fox", seed=0, steps=2, width=64, height=64))
+    recipes = [first.with_changes(seed=seed) for seed in range(5)]
+    ours = painter.paint_each(recipes, lambda *_: None)
+    theirs = plain(spec, painter, recipes)()
+    for one, other in zip(ours, theirs, strict=True):
+        assert np.abs(np.asarray(one).astype(int) - np.asarray(other)).max() <= 1

@@ -57,7 +57,7 @@ def test_a_number_that_is_none_is_named() -> None:
 def test_what_we_encode_is_what_diffusers_encodes(painter: Painter) -> None:
     """With no weight in it: a bracket that is escaped leads through our code."""
     pipeline = painter.pipeline  # type: ignore[attr-defined]
-    ours = prompts.encoded(pipeline, r"a \(red\) fox", "fog")
+    ours = prompts.encoded(pipeline, [(r"a \(red\) fox", "fog")])
     theirs = pipeline.encode_prompt(
         "a (red) fox", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True,
         negative_prompt="fog",
@@ -71,7 +71,7 @@ def test_what_we_encode_is_what_diffusers_encodes(painter: Painter) -> None:
 
 
 def test_short_prompts_are_left_to_diffusers(painter: Painter) -> None:
-    assert prompts.encoded(painter.pipeline, "a fox", "") is None  # type: ignore[attr-defined]
+    assert prompts.encoded(painter.pipeline, [("a fox", "")]) is None  # type: ignore[attr-defined]
 
 
 def test_a_weight_changes_the_picture(painter: Painter) -> None:
@@ -101,7 +101,7 @@ def test_t5_reads_long_prompts_to_their_end_or_says_that_it_does_not(tmp_path: P
     assert (paint(painter, f"{long}blue") != paint(painter, f"{long}teal")).any()
     with pytest.raises(UsageError, match=r"the prompt has \d+ tokens; .* reads 512 here"):
         painter.complete(Recipe("fox " * 200, seed=1))
-    painter.pipeline.tokenizer_3 = painter.pipeline.text_encoder_3 = None  # type: ignore[attr-defined]
+    painter.pipeline.tokenizer_3 = painter.pipeline.text_encoder_3 = None
     with pytest.raises(UsageError, match="reads 77 here"):
         painter.complete(Recipe("fox " * 80, seed=1))
 

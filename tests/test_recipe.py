@@ -10,6 +10,7 @@ from provenance.recipe import Lora, Part, Recipe
 FULL = Recipe(
     "a fox", "fog", "starter", "0123456789abcdef", 7, 20, 4.0, "DPM++ 2M", None, 128, 128,
     (Lora("ink", 0.5, "aa"),), Part("soft", "bb"), (Part("inky", "cc"),), "a.png", "dd", 0.5,
+    0.1, "bfloat16",
 )  # fmt: skip
 
 
@@ -99,7 +100,10 @@ def test_every_field_is_in_the_json() -> None:
 
 
 def test_what_few_recipes_have_changes_nothing_for_the_others() -> None:
-    plain = FULL.with_changes(vae=None, embeddings=(), init=None, init_hash=None, strength=None)
+    plain = FULL.with_changes(
+        vae=None, embeddings=(), init=None, init_hash=None, strength=None, cache=None,
+        precision=None,
+    )  # fmt: skip
     assert "init" not in plain.to_json()
     assert plain.key == ("f6c3b2aa84f47bdbe3ee630bffd0687ce509e899af9540a765f70022b4da3f86")
 
@@ -113,6 +117,7 @@ def test_a_spacing_in_the_samplers_name_is_the_same_as_on_its_own() -> None:
     ("changes", "message"),
     [
         ({"strength": 1.5}, "strength must be from 0 to 1"),
+        ({"cache": 2}, "cache must be from 0 to 1"),
         ({"init": None, "init_hash": None}, "strength is for an init image"),
     ],
 )

@@ -1,7 +1,8 @@
 """The Studio is the only way a picture leaves; what is not clear does not leave it."""
 
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gen.studio import Generation, Studio
 from index.library import Library
 from provenance.check import Checker
 from provenance.errors import CheckError, UsageError
-from provenance.images import read_picture
+from provenance.images import Picture, read_picture
 from provenance.label.labeller import Labelled
 from provenance.read import recipe_of
 from provenance.recipe import Recipe
@@ -36,6 +37,8 @@ class PhotoPainter:
 
     spec: ModelSpec = SPEC
     painted: list[Recipe] = field(default_factory=list)
+    batch: int = 1
+    batches: list[int] = field(default_factory=list)
 
     def complete(self, recipe: Recipe) -> Recipe:
         return recipe.with_changes(
@@ -51,6 +54,13 @@ class PhotoPainter:
 
     def begun(self, recipe: Recipe) -> bytes | None:
         return None
+
+    def shape(self, recipe: Recipe) -> Hashable:
+        return recipe.negative
+
+    def paint_each(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+        self.batches.append(len(recipes))
+        return [self.paint(recipe, on_step) for recipe in recipes]
 
 
 class Held:
@@ -164,6 +174,107 @@ def test_no_verdict_no_picture(library: Library) -> None:
     with pytest.raises(CheckError, match="removed"):
         next(making)
     assert len(painter.painted) == 2
+
+
+def recipes(*prompts: str, negative: str = "") -> list[Recipe]:
+    return [Recipe(prompt, negative, seed=0) for prompt in prompts]
+
+
+def test_neighbours_of_one_shape_are_painted_at_once(checker: Checker) -> None:
+    painter = PhotoPainter(batch=3)
+    asked = [*recipes("grass.png", "ihc.png"), *recipes(*["grass.png"] * 4, negative="fog")]
+    made = list(Studio(painter, checker, (), Held(), labeller()).make(asked))
+    assert painter.batches == [2, 3, 1]
+    assert [(each.recipe.prompt, each.recipe.negative) for each in made] == [
+        (recipe.prompt, recipe.negative) for recipe in asked
+    ]
+
+
+def test_retries_in_a_batch_keep_the_order(checker: Checker) -> None:
+    painter = PhotoPainter(batch=2)
+    asked = recipes("coffee.png grass.png", "coffee.png rocket.jpg ihc.png", "retina.jpg")
+    made = list(Studio(painter, checker, (), Held(), labeller()).make(asked, retries=2))
+    assert [each.recipe.prompt for each in made] == [recipe.prompt for recipe in asked]
+    assert [each.recipe.seed for each in made] == [1, 2, 0]
+    assert [len(each.attempts) for each in made] == [1, 2, 0]
+    assert all(each.picture for each in made)
+
+
+def test_what_a_gate_refuses_keeps_its_place(library: Library, checker: Checker) -> None:
+    known = PhotoPainter().complete(Recipe("grass.png", seed=0))
+    library.add([new("gallery/7", fingerprint(Image.new("RGB", (64, 64))), known)])
+    asked = recipes("ihc.png", "grass.png", "retina.jpg", "grass.png")
+    painter = PhotoPainter(batch=4)
+    made = list(Studio(painter, checker, [RecipeGate(library)], Held(), labeller()).make(asked))
+    assert [bool(each.refused) for each in made] == [False, True, False, True]
+    assert painter.batches == [2]
+    (alone,) = Studio(painter, checker, [RecipeGate(library)], Held(), labeller()).make(asked[1:2])
+    assert alone.refused
+
+
+def test_the_next_ones_are_painted_while_these_are_checked(checker: Checker) -> None:
+    begun = threading.Event()
+
+    class Telling(PhotoPainter):
+        def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
+            if recipe.prompt == "ihc.png":
+                begun.set()
+            return super().paint(recipe, on_step)
+
+    class Waiting(Checker):
+        def check(self, picture: Picture, recipe: Recipe | None = None) -> Verdict:
+            assert begun.wait(60), "painting waits for the check"
+            return super().check(picture, recipe)
+
+    waiting = Waiting(checker.fingerprinter, checker.index, checker.policy)
+    made = list(
+        Studio(Telling(), waiting, (), Held(), labeller()).make(recipes("grass.png", "ihc.png"))
+    )
+    assert [bool(each.picture) for each in made] == [True, True]
+
+
+class Endless(PhotoPainter):
+    """Paints the second picture until it is stopped."""
+
+    def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
+        image = super().paint(recipe, on_step)
+        while len(self.painted) > 1:
+            on_step(1, 2)
+        return image
+
+
+def test_nothing_is_painted_once_nobody_waits(checker: Checker) -> None:
+    before = threading.active_count()
+    making = Studio(Endless(), checker, (), Held(), labeller()).make(
+        recipes("grass.png", "ihc.png")
+    )
+    assert next(making).picture
+    making.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_a_failed_check_stops_what_is_painted_meanwhile(checker: Checker) -> None:
+    class Failing(Checker):
+        def check(self, picture: Picture, recipe: Recipe | None = None) -> Verdict:
+            raise CheckError("no check")
+
+    failing = Failing(checker.fingerprinter, checker.index, checker.policy)
+    before = threading.active_count()
+    making = Studio(Endless(), failing, (), Held(), labeller()).make(
+        recipes("grass.png", "ihc.png")
+    )
+    with pytest.raises(CheckError, match="no check"):
+        next(making)
+    assert threading.active_count() == before
+
+
+def test_a_failed_painting_is_told_after_what_was_painted_before(checker: Checker) -> None:
+    making = Studio(PhotoPainter(), checker, (), Held(), labeller()).make(
+        recipes("grass.png", "none.png")
+    )
+    assert next(making).picture
+    with pytest.raises(FileNotFoundError):
+        next(making)
 
 
 def test_a_recipe_that_cannot_be_painted_stops_before_the_first(checker: Checker) -> None:

@@ -203,8 +203,8 @@ def _pixart() -> Any:
     encoder, words = t5()
     torch.manual_seed(1)
     transformer = d.PixArtTransformer2DModel(
-        sample_size=32, num_layers=2, patch_size=2, attention_head_dim=8, num_attention_heads=3,
-        caption_channels=32, in_channels=4, cross_attention_dim=24, out_channels=8,
+        sample_size=32, num_layers=2, patch_size=2, attention_head_dim=8, num_attention_heads=4,
+        caption_channels=32, in_channels=4, cross_attention_dim=32, out_channels=8,
         use_additional_conditions=False, norm_num_groups=1,
     )  # fmt: skip
     return d.PixArtSigmaPipeline(

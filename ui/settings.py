@@ -3,15 +3,20 @@
 import os
 import shlex
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from gen.devices import Engine
 from provenance.errors import UsageError
 from provenance.verdict import DEFAULT_POLICY
 
 FILE = "settings.toml"
+_TEXTS = {
+    "model", "vae", "label", "format", "provider",
+    "device", "dtype", "offload", "attention", "weights", "preset",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class Settings:
     `label` names a profile of `provenance.label.profiles`; `visible_label` switches its visible
     label on or off, `mark` the invisible one. `format` and `quality` are those of saved pictures,
     `provider` offers them. Pictures are signed with the home's own key, or with `signing_key` and
-    `signing_chain`; `trust` are certificates of signers that are believed.
+    `signing_chain`; `trust` are certificates of signers that are believed. From `device` on they
+    are those of `gen.devices.Engine`.
     """
 
     home: Path
@@ -49,6 +55,19 @@ class Settings:
     signing_chain: Path | None = None
     timestamp_authority: str | None = None
     trust: Path | None = None
+    device: str | None = None
+    dtype: str | None = None
+    offload: str | None = None
+    batch: int | None = None
+    compile: bool = False
+    attention: str | None = None
+    weights: str | None = None
+    preset: str = "balanced"
+
+    @property
+    def engine(self) -> Engine:
+        """How the model is run."""
+        return Engine(**{field.name: getattr(self, field.name) for field in fields(Engine)})
 
     @property
     def review(self) -> Path:
@@ -95,6 +114,7 @@ def load_settings(
     format: str | None = None,
     quality: int | None = None,
     trust: Path | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Options before environment (FIRSTHAND_NAME) before settings.toml before the defaults."""
     root = home or Path(os.environ.get("FIRSTHAND_HOME") or "~/.firsthand")
@@ -111,7 +131,7 @@ def load_settings(
         "library": library, "policy": policy, "model": model, "workers": workers,
         "config": config, "vae": vae, "embeddings": embeddings and list(embeddings),
         "unsafe_pickle": unsafe_pickle or None, "label": label, "format": format,
-        "quality": quality, "trust": trust,
+        "quality": quality, "trust": trust, **(engine or {}),
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     return replace(settings, **_checked(given, Path.cwd(), "the options"))
@@ -133,7 +153,7 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
         raise UsageError(f"{origin}: unknown setting {unknown[0]!r}; known: {sorted(known)}")
     checked: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ("workers", "quality"):
+        if name in ("workers", "quality", "batch"):
             if not str(value).isdecimal() or int(value) < 1:
                 raise UsageError(f"{origin}: {name} is a number from 1, got {value!r}")
             checked[name] = int(value)
@@ -141,7 +161,7 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
             checked[name] = tuple(_placed(each, base) for each in _words(name, value, origin))
         elif name == "embeddings":
             checked[name] = tuple(_words(name, value, origin))
-        elif name == "unsafe_pickle":
+        elif name in ("unsafe_pickle", "compile"):
             checked[name] = str(value).lower() in ("true", "1", "yes")
         elif name in ("visible_label", "label_prompt", "mark"):
             checked[name] = _yes_or_no(name, value, origin)
@@ -149,7 +169,7 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
             if not str(value).startswith(("http://", "https://")):
                 raise UsageError(f"{origin}: {name} is an http(s) address, got {value!r}")
             checked[name] = str(value)
-        elif name in ("model", "vae", "label", "format", "provider"):
+        elif name in _TEXTS:
             checked[name] = str(value)
         else:
             checked[name] = base / Path(str(value)).expanduser()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -218,10 +219,12 @@ def shelf(settings: Settings) -> Shelf:
 
 
 def make_painter(settings: Settings) -> Painter:
-    """The settings' model, with the VAE and the embeddings that go with it."""
+    """The settings' model, with what goes with it; says on standard error how it is run."""
     kept = shelf(settings)
     spec = resolve(settings.model, config=settings.config, shelf=kept)
-    return load(spec, Addons(settings.vae, settings.embeddings, kept))
+    painter = load(spec, Addons(settings.vae, settings.embeddings, kept), settings.engine)
+    print(painter.plan, file=sys.stderr)
+    return painter
 
 
 @contextmanager

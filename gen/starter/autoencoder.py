@@ -33,6 +33,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Pictures (N, 3, ph, pw) in [-1, 1] to latents (N, latent_channels, h, w) and back, p pixels
     a patch."""
 
+    use_slicing = False
+
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
@@ -64,8 +66,13 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None
     ) -> DecoderOutput | tuple[Tensor]:
         """The picture; values may leave [-1, 1] slightly. `generator` is part of the call."""
-        sample = self.linear(z) + self.refine(z)
+        parts = z.chunk(len(z)) if self.use_slicing else (z,)
+        sample = torch.cat([self.linear(part) + self.refine(part) for part in parts])
         return DecoderOutput(sample=sample) if return_dict else (sample,)
+
+    def enable_slicing(self) -> None:
+        """From here on pictures are decoded one by one, as diffusers' autoencoders can."""
+        self.use_slicing = True
 
     @torch.no_grad()
     def fit_encoder(self, pictures: Tensor) -> float:

@@ -1,6 +1,8 @@
-"""Measures the product: `speed`, `large`, `detection`, `closeness` and `mark`.
+"""Measures the product: `speed`, `generation`, `large`, `detection`, `closeness` and `mark`.
 
     python -m ui.bench speed --images ../shared/data/known
+    python -m ui.bench generation
+    python -m ui.bench generation --model sdxl
     python -m ui.bench large --images ../shared/data/known --references 100000
     python -m ui.bench detection --images ../shared/data/known --unrelated ../shared/data/train
     python -m ui.bench closeness --pictures 200
@@ -19,7 +21,7 @@ KNOWN = Path("../shared/data/known")  # where they are
 
 def main() -> None:
     one_thread_for_products()  # as the program does
-    from ui.bench import closeness, detection, large, mark, speed
+    from ui.bench import closeness, detection, generation, large, mark, speed
     from ui.demo import GALLERY
 
     parser = argparse.ArgumentParser(
@@ -27,7 +29,9 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["speed", "detection", "large", "closeness", "mark"])
+    parser.add_argument(
+        "what", choices=["speed", "generation", "detection", "large", "closeness", "mark"]
+    )
     parser.add_argument(
         "--images", type=Path, help=f"known pictures (default: {KNOWN}, or the demo gallery)"
     )
@@ -47,7 +51,12 @@ def main() -> None:
         "--references", type=int, default=100_000, help="of the large library, most of them made up"
     )
     parser.add_argument(
-        "--pictures", type=int, default=200, help="to paint and to compare with the demo gallery"
+        "--pictures", type=int, help="to paint and check (closeness: 200, generation: 16)"
+    )
+    parser.add_argument(
+        "--model",
+        default="starter",
+        help="whose generation is measured: as for --model, or sdxl or flux with random weights",
     )
     args = parser.parse_args()
     images = args.images or (KNOWN if KNOWN.is_dir() else GALLERY)
@@ -56,7 +65,9 @@ def main() -> None:
     elif args.what == "large":
         large.measure(images, args.references)
     elif args.what == "closeness":
-        closeness.measure(args.pictures)
+        closeness.measure(args.pictures or 200)
+    elif args.what == "generation":
+        generation.measure(args.model, args.pictures or 16)
     elif args.what == "mark":
         mark.measure(images, args.unrelated, args.every, (1024, 512, 256))
     else:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from gen.models import STARTER, resolve
-from gen.pipeline import DEFAULT_STEPS, DiffusersPainter
+from gen.pipeline import DEFAULT_STEPS, load
 
 _STRENGTH = 0.35  # share of the steps that are painted anew (SDEdit, Meng et al., 2022)
 
@@ -46,4 +46,4 @@ def repainted(image: Image.Image, rng: random.Random) -> Image.Image:
 
 @lru_cache
 def _pipeline() -> Any:
-    return DiffusersPainter(resolve(STARTER)).pipeline
+    return load(resolve(STARTER)).pipeline

@@ -14,7 +14,12 @@ import typer
 
 from provenance.errors import UsageError
 from ui.cli.options import (
+    AtOnce,
+    Attention,
+    Compile,
     Config,
+    Device,
+    Dtype,
     Embedding,
     Format,
     Home,
@@ -23,12 +28,16 @@ from ui.cli.options import (
     LibraryDir,
     Loras,
     Model,
+    Offload,
     PolicyFile,
+    Preset,
     Quality,
     Retries,
     Styles,
     UnsafePickle,
     Vae,
+    Weights,
+    engine,
     exit_code,
     say,
     write_json,
@@ -68,6 +77,14 @@ def batch(
     vae: Vae = None,
     embedding: Embedding = None,
     unsafe_pickle: UnsafePickle = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    offload: Offload = None,
+    at_once: AtOnce = None,
+    compiled: Compile = False,
+    attention: Attention = None,
+    weights: Weights = None,
+    preset: Preset = None,
     style: Styles = None,
     label: LabelProfile = None,
     format: Format = None,
@@ -109,6 +126,7 @@ def batch(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
         quality=quality,
+        engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
     )  # fmt: skip
     check_template(name)
     todo = _dressed(jobs, settings, lora or [], style or [])

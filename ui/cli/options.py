@@ -43,6 +43,20 @@ Format = Annotated[str | None, typer.Option(help="Pictures are saved as png, jpe
 Quality = Annotated[
     int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP [default: 95].")
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cuda, cuda:1, npu, xpu, mps or cpu [default: the best there is]."),
+]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+Offload = Annotated[
+    str | None,
+    typer.Option(help="none, model, group or sequential: the later, the less memory is needed."),
+]
+AtOnce = Annotated[int | None, typer.Option("--batch", min=1, help="Pictures painted at once.")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the model's repeated blocks.")]
+Attention = Annotated[str | None, typer.Option(help="Attention backend, by diffusers' name.")]
+Weights = Annotated[str | None, typer.Option(help="Keep weights as fp8 or int8.")]
+Preset = Annotated[str | None, typer.Option(help="fast, balanced or best.")]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write JSON lines to this file; - is standard output.")
 ]
@@ -93,3 +107,9 @@ def exit_code(rows: Sequence[dict[str, Any]]) -> int:
 def say(text: str, json_to: str | None = None) -> None:
     """A closing line: on standard output, unless the JSON lines go there."""
     print(text, file=sys.stderr if json_to == "-" else sys.stdout)
+
+
+def engine(*options: Any) -> dict[str, Any]:
+    """Settings by their names, in the order of the options from `Device` on; those given."""
+    names = "device", "dtype", "offload", "batch", "compile", "attention", "weights", "preset"
+    return {name: value for name, value in zip(names, options, strict=True) if value}

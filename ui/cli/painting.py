@@ -10,7 +10,12 @@ import typer
 
 from provenance.errors import UsageError
 from ui.cli.options import (
+    AtOnce,
+    Attention,
+    Compile,
     Config,
+    Device,
+    Dtype,
     Embedding,
     Format,
     Home,
@@ -19,12 +24,16 @@ from ui.cli.options import (
     LibraryDir,
     Loras,
     Model,
+    Offload,
     PolicyFile,
+    Preset,
     Quality,
     Retries,
     Styles,
     UnsafePickle,
     Vae,
+    Weights,
+    engine,
     exit_code,
     write_json,
 )
@@ -54,6 +63,14 @@ def generate(
     vae: Vae = None,
     embedding: Embedding = None,
     unsafe_pickle: UnsafePickle = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    offload: Offload = None,
+    at_once: AtOnce = None,
+    compiled: Compile = False,
+    attention: Attention = None,
+    weights: Weights = None,
+    preset: Preset = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
     size: Annotated[
@@ -95,6 +112,7 @@ def generate(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
         quality=quality,
+        engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
     )  # fmt: skip
     pixels = parse_size(size) if size else None
     loras = None if lora is None else tuple(parse_lora(each) for each in lora if each != "none")
@@ -168,6 +186,14 @@ def serve(
     label: LabelProfile = None,
     format: Format = None,
     quality: Quality = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    offload: Offload = None,
+    at_once: AtOnce = None,
+    compiled: Compile = False,
+    attention: Attention = None,
+    weights: Weights = None,
+    preset: Preset = None,
     library: LibraryDir = None,
     policy: PolicyFile = None,
     home: Home = None,
@@ -180,6 +206,7 @@ def serve(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
         quality=quality,
+        engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
     )  # fmt: skip
     run(settings, host, port)
 
