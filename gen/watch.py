@@ -5,16 +5,18 @@ Two signs. How far the model's prediction with the prompt is from that without i
 picture that a step predicts, decoded small and compared with the library. Two alarms are a hit.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from PIL import Image
 
+from gen.latents import decoded, predicted
+from gen.tap import Step, tapped
+
 LOOKS = (0.4, 0.6)  # shares of the steps after which the predicted picture is looked at
 HIT = 2  # alarms
-_PREVIEW = 256  # pixels of a preview's shorter side, at least, where the picture has them
 
 Look = Callable[[int, Image.Image], bool]
 """Called with a picture's number and what it is going to be like; whether it is too close."""
@@ -25,8 +27,8 @@ class Seen:
     """What was seen of one picture while it was painted.
 
     `magnitude` is the root mean square of the difference that the prompt makes to the first
-    prediction; None without guidance. `looks` are the steps after which an early look was taken,
-    `close` those after which it was too close. `stopped` is the step at which painting ended.
+    prediction; None without guidance. `looks` are the steps at which an early look was taken,
+    `close` those at which it was too close. `stopped` is the step at which painting ended.
     """
 
     magnitude: float | None = None
@@ -39,9 +41,12 @@ class Seen:
     def hit(self) -> bool:
         return self.unusual + len(self.close) >= HIT
 
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 class Stopped(Exception):
-    """Every picture of the batch is a hit: the rest of the steps is not taken."""
+    """Every picture of the batch is a hit, or all is seen: the rest of the steps is not taken."""
 
 
 class Watch:
@@ -49,162 +54,60 @@ class Watch:
 
     `limit` is the magnitude from which on a prompt is unusual for this model; None where that is
     not known. Early looks are taken of pictures with an unusual prompt, or of all with `always`.
+    With `weigh_only` painting ends as soon as the magnitude is known.
     """
 
     def __init__(
-        self, pictures: int, look: Look, limit: float | None = None, *, always: bool = False
+        self,
+        pictures: int,
+        look: Look = lambda number, picture: False,
+        limit: float | None = None,
+        *,
+        always: bool = False,
+        weigh_only: bool = False,
     ) -> None:
         self.seen = [Seen() for _ in range(pictures)]
         self._look, self._limit, self._always = look, limit, always
+        self._weigh_only = weigh_only
 
-    @contextmanager
-    def over(self, pipeline: Any, size: tuple[int, int]) -> Iterator[None]:
+    def over(self, pipeline: Any, size: tuple[int, int]) -> AbstractContextManager[None]:
         """While this lasts, the pipeline's steps are watched; `size` is width and height.
 
-        Raises Stopped out of the pipeline. Its scheduler must be the one that it will paint with.
+        Raises Stopped out of the pipeline.
         """
-        predictions: list[Any] = []
-        scheduler, denoiser = pipeline.scheduler, denoiser_of(pipeline)
-        step, number = scheduler.step, 0
 
-        def watched(output: Any, timestep: Any, sample: Any, *args: Any, **more: Any) -> Any:
-            nonlocal number
-            number += 1
-            if number == 1:
-                self._weigh(predictions, len(sample))
-            if number in look_steps(len(scheduler.timesteps)):
-                clean = predicted(scheduler, output, timestep, sample)
-                self._take(number, lambda rows: decoded(pipeline, clean[rows], size))
-            predictions.clear()
-            if all(seen.hit for seen in self.seen):
+        def see(step: Step) -> Any:
+            if step.number == 1:
+                self._weigh(step)
+            if step.number in look_steps(step.total):
+                self._take(step, pipeline, size)
+            if self._weigh_only or all(seen.hit for seen in self.seen):
                 for seen in self.seen:
-                    seen.stopped = number
+                    seen.stopped = step.number
                 raise Stopped
-            return step(output, timestep, sample, *args, **more)
+            return step.output
 
-        def predicts(_: Any, __: Any, made: Any) -> None:
-            if number == 0:
-                predictions.append(made[0].detach())
+        return tapped(pipeline, see)
 
-        hook = denoiser.register_forward_hook(predicts)
-        scheduler.step = watched
-        try:
-            yield
-        finally:
-            hook.remove()
-            scheduler.step = step
+    def _weigh(self, step: Step) -> None:
+        difference = step.difference()
+        if difference is None:
+            return
+        for seen, each in zip(self.seen, difference, strict=True):
+            seen.magnitude = float(each.square().mean().sqrt())
+            seen.unusual = self._limit is not None and seen.magnitude > self._limit
 
-    def _weigh(self, predictions: Sequence[Any], pictures: int) -> None:
-        for seen, magnitude in zip(self.seen, magnitudes(predictions, pictures), strict=False):
-            seen.magnitude = magnitude
-            seen.unusual = self._limit is not None and magnitude > self._limit
-
-    def _take(self, step: int, pictures: Callable[[list[int]], list[Image.Image]]) -> None:
+    def _take(self, step: Step, pipeline: Any, size: tuple[int, int]) -> None:
         rows = [row for row, seen in enumerate(self.seen) if self._always or seen.unusual]
         if not rows:
             return
-        for row, picture in zip(rows, pictures(rows), strict=True):
-            self.seen[row].looks.append(step)
+        clean = predicted(pipeline.scheduler, step.output, step.timestep, step.sample)
+        for row, picture in zip(rows, decoded(pipeline, clean[rows], size), strict=True):
+            self.seen[row].looks.append(step.number)
             if self._look(row, picture):
-                self.seen[row].close.append(step)
+                self.seen[row].close.append(step.number)
 
 
 def look_steps(steps: int) -> set[int]:
-    """The steps (from 1) after which early looks are due."""
+    """The steps (from 1) at which early looks are due."""
     return {max(1, int(share * steps)) for share in LOOKS}
-
-
-def magnitudes(predictions: Sequence[Any], pictures: int) -> list[float]:
-    """Of each picture, from the denoiser's outputs of one step; none without guidance.
-
-    Guided pipelines ask for both predictions at once, (2N, …), or one after the other, (N, …).
-    """
-    import torch
-
-    if sum(map(len, predictions)) != 2 * pictures:
-        return []
-    one, other = torch.cat([*predictions]).float().chunk(2)
-    return [float(each) for each in (one - other).flatten(1).square().mean(1).sqrt()]
-
-
-def denoiser_of(pipeline: Any) -> Any:
-    return pipeline.components.get("unet") or pipeline.transformer
-
-
-def predicted(scheduler: Any, output: Any, timestep: Any, sample: Any) -> Any:
-    """The clean latents that a guided prediction means, shaped as `sample`.
-
-    `sample` is alpha * clean + sigma * noise; what alpha and sigma are, and what `output` is of
-    them, is the scheduler's to say.
-    """
-    config = scheduler.config
-    if hasattr(scheduler, "sigmas") and hasattr(scheduler, "_init_step_index"):
-        if scheduler.step_index is None:
-            scheduler._init_step_index(timestep)
-        sigma = _noise_level(scheduler).to(sample.device)
-        if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
-            alpha, sigma = scheduler._sigma_to_alpha_sigma_t(sigma)
-        elif "FlowMatch" in type(scheduler).__name__:
-            alpha = 1 - sigma
-        else:  # clean + sigma * noise, as in Karras et al., 2022
-            alpha = (1 + sigma**2) ** -0.5
-            sample, sigma = sample * alpha, sigma * alpha
-    else:
-        known = scheduler.alphas_cumprod[int(timestep)].to(sample.device)
-        alpha, sigma = known.sqrt(), (1 - known).sqrt()
-    kind = config.get("prediction_type", "flow_prediction")
-    sample, output = sample.float(), output.float()
-    if kind == "sample":
-        return output
-    if kind == "epsilon":
-        return (sample - sigma * output) / alpha
-    if kind == "v_prediction":
-        return alpha * sample - sigma * output
-    return sample - sigma * output
-
-
-def _noise_level(scheduler: Any) -> Any:
-    """Of the sample at hand; every other step of a DPM2 scheduler lies between two of its own."""
-    step = scheduler.step_index
-    if getattr(scheduler, "state_in_first_order", True) or not hasattr(
-        scheduler, "sigmas_interpol"
-    ):
-        return scheduler.sigmas[step]
-    ancestral = "Ancestral" in type(scheduler).__name__
-    return scheduler.sigmas_interpol[step - 1 if ancestral else step]
-
-
-def decoded(pipeline: Any, latents: Any, size: tuple[int, int]) -> list[Image.Image]:
-    """Latents as pictures no larger than an early look needs, which is cheap."""
-    import torch
-    from torch.nn import functional
-
-    vae = pipeline.vae
-    if latents.ndim == 3:  # packed by a transformer's pipeline
-        width, height = size
-        latents = pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
-    flat = latents.flatten(2, -3) if latents.ndim == 5 else latents
-    smaller = _PREVIEW / min(size)
-    if smaller < 1:
-        flat = functional.interpolate(flat, scale_factor=smaller, mode="area")
-    latents = flat.view(*latents.shape[:-2], *flat.shape[-2:])
-    with torch.no_grad():
-        picture = vae.decode(_unscaled(vae, latents).to(vae.dtype), return_dict=False)[0]
-    picture = picture[:, :, 0] if picture.ndim == 5 else picture
-    made = pipeline.image_processor.postprocess(picture, output_type="pil")
-    return [each.convert("RGB") for each in made]
-
-
-def _unscaled(vae: Any, latents: Any) -> Any:
-    import torch
-
-    config = vae.config
-    scale = config.get("scaling_factor") or 1.0
-    if config.get("latents_mean") and config.get("latents_std"):
-        shape = (1, -1, *[1] * (latents.ndim - 2))
-        mean, deviation = (
-            torch.tensor(config[name]).view(shape).to(latents)
-            for name in ("latents_mean", "latents_std")
-        )
-        return latents * deviation / scale + mean
-    return latents / scale + (config.get("shift_factor") or 0.0)

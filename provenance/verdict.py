@@ -14,6 +14,7 @@ from provenance.local.look import ALIGNED
 from provenance.match import Candidate, Match, RecipeMatch, Why
 from provenance.recipe_match import Likeness
 
+ON_HIT = ("stop", "reseed", "mitigate")
 DEFAULT_POLICY = Path(__file__).with_name("policy.toml")
 
 
@@ -52,7 +53,9 @@ class Policy:
 
     `fast` are the thresholds of a check that does without everything else. `rates` apply over a
     library that has been calibrated; `tails` are then what was measured, for a library of the
-    present size.
+    present size. `on_hit` says what follows when painting was stopped because what was being
+    painted came too close: nothing ("stop"), another seed ("reseed"), or the same one with less
+    guidance and away from the match ("mitigate").
     """
 
     name: str
@@ -62,6 +65,7 @@ class Policy:
     rates: Rates | None = None
     tails: Mapping[str, Tail] = field(default_factory=dict)
     cite: bool = False
+    on_hit: str = ON_HIT[0]
 
     def __post_init__(self) -> None:
         if not self.thresholds:
@@ -70,6 +74,10 @@ class Policy:
             raise UsageError(
                 f"policy {self.name!r}: rates need 0 < block <= review < 1, "
                 f"got review {self.rates.review}, block {self.rates.block}"
+            )
+        if self.on_hit not in ON_HIT:
+            raise UsageError(
+                f"policy {self.name!r}: on_hit is one of {', '.join(ON_HIT)}; got {self.on_hit!r}"
             )
         for name, limit in (*self.thresholds.items(), *self.fast.items()):
             if not 0 < limit.review <= limit.block <= 1:
@@ -128,7 +136,7 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         raise UsageError(f"policy {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"policy {path}: not TOML: {error}") from None
-    unknown = set(data) - {"name", "min_detail", "cite", "rates", "fast", "thresholds"}
+    unknown = set(data) - {"name", "min_detail", "cite", "on_hit", "rates", "fast", "thresholds"}
     if unknown:
         raise UsageError(f"policy {path}: unknown setting {', '.join(sorted(unknown))}")
     try:
@@ -144,12 +152,14 @@ def load_policy(path: Path = DEFAULT_POLICY) -> Policy:
         detail, cite = float(data["min_detail"]), data.get("cite", False)
         if not isinstance(cite, bool):
             raise TypeError(f"cite is true or false, got {cite!r}")
-        return Policy(str(data["name"]), detail, limits, fast, rates, cite=cite)
+        on_hit = str(data.get("on_hit", ON_HIT[0]))
+        name = str(data["name"])
+        return Policy(name, detail, limits, fast, rates, cite=cite, on_hit=on_hit)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"policy {path}: {error!r}; a policy has name, min_detail and "
             "[thresholds.DESCRIPTOR] with review and block; [rates] with review and block, "
-            "[fast.phash-256] and cite (true or false) may be left out"
+            "[fast.phash-256], cite (true or false) and on_hit may be left out"
         ) from None
 
 

@@ -1,7 +1,6 @@
 """Watching the denoising loop: what a step predicts, what is decoded of it, what two alarms do."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,11 @@ import pytest
 from PIL import Image
 
 from gen import samplers
+from gen.latents import decoded, predicted
 from gen.models import resolve
 from gen.pipeline import load
-from gen.watch import Stopped, Watch, decoded, look_steps, magnitudes, predicted
+from gen.tap import Step
+from gen.watch import Stopped, Watch, look_steps
 from tests import tiny_pipelines
 from tests.test_samplers import CASES, model_scheduler, perfect
 
@@ -90,24 +91,20 @@ def test_the_watch_sees_every_family_and_changes_no_pixel(
     assert not any(seen.hit or seen.stopped for seen in watch.seen)
 
 
-def test_the_last_prediction_is_the_picture(pipelines: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize("family", ["sd15", "sd3", "flux"])
+def test_the_last_prediction_is_the_picture(pipelines: Callable[[str], Any], family: str) -> None:
     """What is decoded of it is what the pipeline makes of its last latents."""
-    for family in ("sd15", "sd3", "flux"):
-        pipeline, last = pipelines(family), []
-        step = pipeline.scheduler.step
+    pipeline, last = pipelines(family), []
+    step = pipeline.scheduler.step
 
-        def kept(
-            output: Any, at: Any, sample: Any, *args: Any, p: Any = pipeline, **more: Any
-        ) -> Any:
-            last.append(predicted(p.scheduler, output, at, sample))
-            return step(output, at, sample, *args, **more)  # noqa: B023
+    def kept(output: Any, at: Any, sample: Any, *args: Any, **more: Any) -> Any:
+        last.append(predicted(pipeline.scheduler, output, at, sample))
+        return step(output, at, sample, *args, **more)
 
-        pipeline.scheduler.step = kept
-        (made,) = paint(pipeline, None, steps=6)
-        pipeline.scheduler.step = step
-        (shown,) = decoded(pipeline, last[-1], (64, 64))
-        difference = np.abs(np.asarray(made, float) - np.asarray(shown, float)).mean()
-        assert difference < 3, family
+    pipeline.scheduler.step = kept
+    (made,) = paint(pipeline, None, steps=6)
+    (shown,) = decoded(pipeline, last[-1], (64, 64))
+    assert np.abs(np.asarray(made, float) - np.asarray(shown, float)).mean() < 3
 
 
 def test_two_close_looks_stop_the_rest_of_the_steps(pipelines: Callable[[str], Any]) -> None:
@@ -154,11 +151,23 @@ def test_looks_come_early_however_few_the_steps(steps: int, looks: set[int]) -> 
     assert look_steps(steps) == looks
 
 
-def test_magnitudes_of_one_pass_and_of_two_are_the_same() -> None:
+def test_the_difference_of_one_pass_and_of_two_is_the_same() -> None:
     import torch
 
     one, other = torch.ones(3, 4, 2, 2), torch.zeros(3, 4, 2, 2)
     other[1] = 3
-    assert magnitudes([torch.cat([one, other])], 3) == [1, 2, 1]
-    assert magnitudes([one, other], 3) == [1, 2, 1]
-    assert magnitudes([one], 3) == []
+    at_once, in_turn, alone = (
+        Step(1, 10, None, None, one, made).difference()
+        for made in ([torch.cat([one, other])], [one, other], [one])
+    )
+    assert alone is None
+    assert torch.equal(at_once, in_turn)
+    assert torch.equal(at_once, other - one)
+
+
+def test_to_weigh_takes_one_step(pipelines: Callable[[str], Any]) -> None:
+    watch = Watch(1, weigh_only=True)
+    with pytest.raises(Stopped):
+        paint(pipelines("sd3"), watch)
+    assert watch.seen[0].stopped == 1
+    assert watch.seen[0].magnitude > 0
