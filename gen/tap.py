@@ -7,6 +7,7 @@ guided prediction to its scheduler's `step`.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, Protocol
 
 
@@ -47,9 +48,11 @@ class OnTap(Protocol):
 def tapped(pipeline: Any, on_tap: OnTap) -> Iterator[None]:
     """While this lasts, `on_tap` sees the pipeline's steps; what it raises ends the painting.
 
-    The pipeline's scheduler must be the one that it will paint with.
+    The pipeline's scheduler must be the one that it will paint with, by this thread: others may
+    paint with the same denoiser.
     """
     predictions: list[Any] = []
+    painting = get_ident()
     scheduler = pipeline.scheduler
     take, number = scheduler.step, 0
 
@@ -61,9 +64,11 @@ def tapped(pipeline: Any, on_tap: OnTap) -> Iterator[None]:
         predictions.clear()
         return take(on_tap(seen), timestep, sample, *args, **more)
 
-    hook = denoiser_of(pipeline).register_forward_hook(
-        lambda _, __, made: predictions.append(made[0].detach())
-    )
+    def predicts(_: Any, __: Any, made: Any) -> None:
+        if get_ident() == painting:
+            predictions.append(made[0].detach())
+
+    hook = denoiser_of(pipeline).register_forward_hook(predicts)
     scheduler.step = step
     try:
         yield

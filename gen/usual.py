@@ -45,9 +45,9 @@ def measure(
         raise UsageError(f"to calibrate takes {LEAST_PROMPTS} prompts or more, got {len(prompts)}")
     found = []
     for seed, prompt in enumerate(prompts):
-        watch = Watch(1, weigh_only=True)
-        painter.paint([painter.complete(Recipe(prompt, seed=seed))], lambda *_: None, watch)
-        found.append(watch.seen[0].magnitude)
+        watch = Watch(weigh_only=True)
+        painter.paint_each([painter.complete(Recipe(prompt, seed=seed))], lambda *_: None, [watch])
+        found.append(watch.seen.magnitude)
         on_prompt(seed + 1)
     known = [magnitude for magnitude in found if magnitude is not None]
     if len(known) < len(found):

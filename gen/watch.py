@@ -5,8 +5,8 @@ Two signs. How far the model's prediction with the prompt is from that without i
 picture that a step predicts, decoded small and compared with the library. Two alarms are a hit.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,12 +14,14 @@ from PIL import Image
 
 from gen.latents import decoded, predicted
 from gen.tap import Step, tapped
+from provenance.match import Reference
+from provenance.recipe import Recipe
 
 LOOKS = (0.4, 0.6)  # shares of the steps after which the predicted picture is looked at
 HIT = 2  # alarms
 
-Look = Callable[[int, Image.Image], bool]
-"""Called with a picture's number and what it is going to be like; whether it is too close."""
+Look = Callable[[Image.Image], bool]
+"""Called with what a picture is going to be like; whether that is too close."""
 
 
 @dataclass
@@ -46,66 +48,90 @@ class Seen:
 
 
 class Stopped(Exception):
-    """Every picture of the batch is a hit, or all is seen: the rest of the steps is not taken."""
+    """Every picture is a hit, or all is seen: the rest of the steps is not taken."""
 
 
 class Watch:
-    """Watches one batch while it is painted.
+    """Watches one picture while it is painted.
 
     `limit` is the magnitude from which on a prompt is unusual for this model; None where that is
-    not known. Early looks are taken of pictures with an unusual prompt, or of all with `always`.
-    With `weigh_only` painting ends as soon as the magnitude is known.
+    not known. Early looks are taken where the prompt is unusual, or `always`. With `weigh_only`
+    painting ends as soon as the magnitude is known.
     """
 
     def __init__(
         self,
-        pictures: int,
-        look: Look = lambda number, picture: False,
+        look: Look = lambda picture: False,
         limit: float | None = None,
         *,
         always: bool = False,
         weigh_only: bool = False,
     ) -> None:
-        self.seen = [Seen() for _ in range(pictures)]
+        self.seen = Seen()
         self._look, self._limit, self._always = look, limit, always
         self._weigh_only = weigh_only
 
-    def over(self, pipeline: Any, size: tuple[int, int]) -> AbstractContextManager[None]:
-        """While this lasts, the pipeline's steps are watched; `size` is width and height.
+    @property
+    def looks(self) -> bool:
+        return (self._always or self.seen.unusual) and not self.seen.hit
 
-        Raises Stopped out of the pipeline.
-        """
+    @property
+    def done(self) -> bool:
+        return self._weigh_only or self.seen.hit
 
-        def see(step: Step) -> Any:
-            if step.number == 1:
-                self._weigh(step)
-            if step.number in look_steps(step.total):
-                self._take(step, pipeline, size)
-            if self._weigh_only or all(seen.hit for seen in self.seen):
-                for seen in self.seen:
-                    seen.stopped = step.number
-                raise Stopped
-            return step.output
+    def weigh(self, difference: Any) -> None:
+        """Takes the difference that the prompt makes to the first prediction, or None."""
+        if difference is not None:
+            self.seen.magnitude = float(difference.square().mean().sqrt())
+            self.seen.unusual = self._limit is not None and self.seen.magnitude > self._limit
 
-        return tapped(pipeline, see)
+    def look(self, step: int, picture: Image.Image) -> None:
+        """Takes an early look at what the picture is going to be."""
+        self.seen.looks.append(step)
+        if self._look(picture):
+            self.seen.close.append(step)
+        if self.seen.hit:
+            self.seen.stopped = step
 
-    def _weigh(self, step: Step) -> None:
-        difference = step.difference()
-        if difference is None:
-            return
-        for seen, each in zip(self.seen, difference, strict=True):
-            seen.magnitude = float(each.square().mean().sqrt())
-            seen.unusual = self._limit is not None and seen.magnitude > self._limit
 
-    def _take(self, step: Step, pipeline: Any, size: tuple[int, int]) -> None:
-        rows = [row for row, seen in enumerate(self.seen) if self._always or seen.unusual]
-        if not rows:
-            return
-        clean = predicted(pipeline.scheduler, step.output, step.timestep, step.sample)
-        for row, picture in zip(rows, decoded(pipeline, clean[rows], size), strict=True):
-            self.seen[row].looks.append(step.number)
-            if self._look(row, picture):
-                self.seen[row].close.append(step.number)
+def watching(
+    pipeline: Any, size: tuple[int, int], watches: Sequence[Watch]
+) -> AbstractContextManager[None]:
+    """While this lasts, the pipeline paints pictures that are watched, one by each watch.
+
+    `size` is width and height in pixels. Raises Stopped out of the pipeline.
+    """
+
+    for watch in watches:
+        watch.seen = Seen()  # where memory ran out, this is not the first time
+
+    def see(step: Step) -> Any:
+        if step.number == 1:
+            difference = step.difference()
+            for row, watch in enumerate(watches):
+                watch.weigh(None if difference is None else difference[row])
+        rows = [row for row, watch in enumerate(watches) if watch.looks]
+        if rows and step.number in look_steps(step.total):
+            clean = predicted(pipeline.scheduler, step.output, step.timestep, step.sample)
+            for row, picture in zip(rows, decoded(pipeline, clean[rows], size), strict=True):
+                watches[row].look(step.number, picture)
+        if watches and all(watch.done for watch in watches):
+            raise Stopped
+        return step.output
+
+    return tapped(pipeline, see) if watches else nullcontext()
+
+
+def mitigated(recipe: Recipe, match: Reference) -> Recipe:
+    """The recipe with half the guidance, away from what the match is called or was made with.
+
+    The terms of AMG (Chen et al., CVPR 2024) that need no gradient, by means that every guided
+    pipeline has and the recipe records: less guidance, and the match's caption as negative prompt.
+    """
+    away = match.recipe.prompt if match.recipe else match.title
+    guidance = None if recipe.guidance is None else (1 + recipe.guidance) / 2
+    negative = ", ".join(filter(None, (recipe.negative, away)))
+    return recipe.with_changes(guidance=guidance, negative=negative)
 
 
 def look_steps(steps: int) -> set[int]:
