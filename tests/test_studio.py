@@ -14,6 +14,7 @@ from gen.gates import RecipeGate
 from gen.models import ModelSpec
 from gen.pipeline import OnStep
 from gen.studio import Generation, Studio
+from gen.watch import Watch
 from index.library import Library
 from provenance.check import Checker
 from provenance.errors import CheckError, UsageError
@@ -58,7 +59,9 @@ class PhotoPainter:
     def shape(self, recipe: Recipe) -> Hashable:
         return recipe.negative
 
-    def paint_each(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+    def paint_each(
+        self, recipes: Sequence[Recipe], on_step: OnStep, watches: Sequence[Watch] = ()
+    ) -> list[Image.Image | None]:
         self.batches.append(len(recipes))
         return [self.paint(recipe, on_step) for recipe in recipes]
 

@@ -1,6 +1,8 @@
 """Watching the denoising loop: what a step predicts, what is decoded of it, what two alarms do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,18 +12,28 @@ from PIL import Image
 from gen import samplers
 from gen.latents import decoded, predicted
 from gen.models import resolve
-from gen.pipeline import load
+from gen.pipeline import DEFAULT_GUIDANCE, Painter, load
+from gen.studio import Generation, Studio, Watching
 from gen.tap import Step
-from gen.watch import Stopped, Watch, look_steps
+from gen.usual import keep, kept, measure
+from gen.watch import Stopped, Watch, look_steps, watching
+from index.ingest import ingest
+from index.library import Library
+from index.sources import FolderSource
+from provenance.check import Checker
+from provenance.errors import UsageError
+from provenance.recipe import Recipe
+from provenance.verdict import Decision, load_policy
 from tests import tiny_pipelines
+from tests.conftest import with_second_look
 from tests.test_samplers import CASES, model_scheduler, perfect
 
 FAMILIES = tiny_pipelines.FAMILIES
 PROMPT = "a fox in the snow"
 
 
-def never(_: int, __: Image.Image) -> bool:
-    return False
+def close(_: Image.Image) -> bool:
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +48,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     return pipeline
 
 
-def paint(pipeline: Any, watch: Watch | None, steps: int = 10, count: int = 1) -> Any:
+def paint(pipeline: Any, watches: Sequence[Watch] = (), steps: int = 10, count: int = 1) -> Any:
     import torch
 
     generators = [torch.Generator().manual_seed(n) for n in range(count)]
@@ -46,9 +58,7 @@ def paint(pipeline: Any, watch: Watch | None, steps: int = 10, count: int = 1) -
     }  # fmt: skip
     if "PixArt" in type(pipeline).__name__:
         given["use_resolution_binning"] = False
-    if watch is None:
-        return pipeline(**given).images
-    with watch.over(pipeline, (64, 64)):
+    with watching(pipeline, (64, 64), watches):
         return pipeline(**given).images
 
 
@@ -72,23 +82,23 @@ def test_a_step_of_a_perfect_model_predicts_its_picture(predicts: str, name: str
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_watch_sees_every_family_and_changes_no_pixel(
+def test_every_family_is_watched_and_no_pixel_changes(
     pipelines: Callable[[str], Any], family: str
 ) -> None:
     pipeline, taken = pipelines(family), []
 
-    def look(number: int, picture: Image.Image) -> bool:
-        taken.append((number, picture.size))
+    def look(picture: Image.Image) -> bool:
+        taken.append(picture.size)
         return False
 
-    watch = Watch(2, look, always=True)
-    plain = paint(pipeline, None, count=2)
-    watched = paint(pipeline, watch, count=2)
+    watches = [Watch(look, always=True) for _ in range(2)]
+    plain = paint(pipeline, count=2)
+    watched = paint(pipeline, watches, count=2)
     assert all(np.array_equal(one, two) for one, two in zip(plain, watched, strict=True))
-    assert taken == [(0, (64, 64)), (1, (64, 64))] * 2
-    assert [seen.looks for seen in watch.seen] == [[4, 6], [4, 6]]
-    assert all((seen.magnitude is None) == (family == "flux") for seen in watch.seen)
-    assert not any(seen.hit or seen.stopped for seen in watch.seen)
+    assert taken == [(64, 64)] * 4
+    assert [watch.seen.looks for watch in watches] == [[4, 6], [4, 6]]
+    assert all((watch.seen.magnitude is None) == (family == "flux") for watch in watches)
+    assert not any(watch.seen.hit or watch.seen.stopped for watch in watches)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sd3", "flux"])
@@ -102,46 +112,46 @@ def test_the_last_prediction_is_the_picture(pipelines: Callable[[str], Any], fam
         return step(output, at, sample, *args, **more)
 
     pipeline.scheduler.step = kept
-    (made,) = paint(pipeline, None, steps=6)
+    (painted,) = paint(pipeline, steps=6)
     (shown,) = decoded(pipeline, last[-1], (64, 64))
-    assert np.abs(np.asarray(made, float) - np.asarray(shown, float)).mean() < 3
+    assert np.abs(np.asarray(painted, float) - np.asarray(shown, float)).mean() < 3
 
 
 def test_two_close_looks_stop_the_rest_of_the_steps(pipelines: Callable[[str], Any]) -> None:
-    watch = Watch(1, lambda number, picture: True, always=True)
+    watch = Watch(close, always=True)
     with pytest.raises(Stopped):
-        paint(pipelines("sd3"), watch)
-    (seen,) = watch.seen
-    assert (seen.close, seen.stopped, seen.hit) == ([4, 6], 6, True)
+        paint(pipelines("sd3"), [watch])
+    assert (watch.seen.close, watch.seen.stopped, watch.seen.hit) == ([4, 6], 6, True)
 
 
 def test_an_unusual_prompt_and_one_close_look_stop_it_earlier(
     pipelines: Callable[[str], Any],
 ) -> None:
-    watch = Watch(1, lambda number, picture: True, limit=0.0)
+    watch = Watch(close, limit=0.0)
     with pytest.raises(Stopped):
-        paint(pipelines("sd3"), watch)
-    assert (watch.seen[0].close, watch.seen[0].stopped) == ([4], 4)
+        paint(pipelines("sd3"), [watch])
+    assert (watch.seen.close, watch.seen.stopped) == ([4], 4)
 
 
 def test_a_batch_goes_on_for_those_that_are_no_hit(pipelines: Callable[[str], Any]) -> None:
-    watch = Watch(2, lambda number, picture: number == 0, always=True)
-    assert len(paint(pipelines("sd15"), watch, count=2)) == 2
-    assert [seen.hit for seen in watch.seen] == [True, False]
+    watches = [Watch(close, always=True), Watch(always=True)]
+    assert len(paint(pipelines("sd15"), watches, count=2)) == 2
+    assert [watch.seen.stopped for watch in watches] == [6, None]
 
 
 def test_usual_prompts_are_not_looked_at(pipelines: Callable[[str], Any]) -> None:
-    watch = Watch(1, never, limit=1e9)
-    paint(pipelines("sd15"), watch)
-    assert (watch.seen[0].looks, watch.seen[0].unusual) == ([], False)
-    assert watch.seen[0].magnitude > 0
+    watch = Watch(close, limit=1e9)
+    paint(pipelines("sd15"), [watch])
+    assert (watch.seen.looks, watch.seen.unusual) == ([], False)
+    assert watch.seen.magnitude
+    assert watch.seen.magnitude > 0
 
 
 def test_the_pipeline_is_left_as_it_was(pipelines: Callable[[str], Any]) -> None:
     pipeline = pipelines("sd15")
     step = pipeline.scheduler.step
     with pytest.raises(Stopped):
-        paint(pipeline, Watch(1, lambda number, picture: True, always=True))
+        paint(pipeline, [Watch(close, always=True)])
     assert pipeline.scheduler.step == step
     assert not pipeline.unet._forward_hooks
 
@@ -166,8 +176,98 @@ def test_the_difference_of_one_pass_and_of_two_is_the_same() -> None:
 
 
 def test_to_weigh_takes_one_step(pipelines: Callable[[str], Any]) -> None:
-    watch = Watch(1, weigh_only=True)
+    pipeline, watch, taken = pipelines("sd3"), Watch(weigh_only=True), []
+    hook = pipeline.transformer.register_forward_hook(lambda *_: taken.append(1))
     with pytest.raises(Stopped):
-        paint(pipelines("sd3"), watch)
-    assert watch.seen[0].stopped == 1
-    assert watch.seen[0].magnitude > 0
+        paint(pipeline, [watch])
+    hook.remove()
+    assert taken == [1]
+    assert watch.seen.magnitude
+    assert watch.seen.magnitude > 0
+
+
+@pytest.fixture(scope="module")
+def known(starter: Painter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
+    """A checker that knows the picture of RECIPE."""
+    room = tmp_path_factory.mktemp("known")
+    starter.paint(starter.complete(RECIPE), lambda *_: None).save(room / "fox.png")
+    with Library.create(room / "library", with_second_look().specs) as library:
+        ingest(FolderSource(room, "gallery"), library, with_second_look)
+        yield Checker(with_second_look(), library, load_policy())
+
+
+RECIPE = Recipe("a fox in the forest", seed=1, steps=10)
+OTHER = Recipe("a sailboat at sea at sunset", seed=2, steps=10)
+
+
+def made(checker: Checker, starter: Painter, *recipes: Recipe, **options: Any) -> list[Generation]:
+    how = Watching(**{"always": True, **options})
+    studio = Studio(starter, checker, (), lambda *_: "held", how)
+    return list(studio.make(recipes))
+
+
+def test_what_is_becoming_a_known_picture_is_stopped(known: Checker, starter: Painter) -> None:
+    alone, other = made(known, starter, RECIPE), made(known, starter, OTHER)
+    together = made(known, starter, RECIPE, OTHER)
+    for stopped in (alone[0], together[0]):
+        assert (stopped.decision, stopped.png) == (Decision.BLOCK, None)
+        assert stopped.seen
+        assert stopped.seen.stopped == 6
+        assert stopped.reasons[0].startswith("stopped at step 6 of 10")
+        assert stopped.verdict
+        assert stopped.verdict.matches[0].reference.title == "fox.png"
+        assert stopped.to_json()["watch"]["close"] == [4, 6]
+    for passed in (other[0], together[1]):
+        assert passed.png
+        assert passed.seen
+        assert passed.seen.close == []
+
+
+def test_an_unusual_prompt_is_stopped_after_one_look(known: Checker, starter: Painter) -> None:
+    (stopped,) = made(known, starter, RECIPE, always=False, limit=0.0)
+    assert stopped.seen
+    assert stopped.seen.stopped == 4
+    (passed,) = made(known, starter, RECIPE, always=False, limit=1e9)
+    assert passed.seen
+    assert passed.seen.looks == []
+    assert passed.decision is Decision.BLOCK, "the check does not depend on the watch"
+
+
+def test_the_policy_says_what_follows_a_stop(known: Checker, starter: Painter) -> None:
+    for on_hit, seed in (("reseed", 2), ("mitigate", 1)):
+        policy = replace(known.policy, on_hit=on_hit)
+        checker = Checker(known.fingerprinter, known.index, policy)
+        (again,) = made(checker, starter, RECIPE)
+        assert [each.stopped for each in again.attempts] == [True], on_hit
+        assert again.recipe.seed == seed
+        if on_hit == "mitigate":
+            assert again.recipe.guidance == (1 + DEFAULT_GUIDANCE) / 2
+            assert again.recipe.negative == "fox.png"
+
+
+def test_what_is_usual_is_measured_kept_and_found_again(starter: Painter, tmp_path: Path) -> None:
+    prompts = [
+        f"a {size} {thing}"
+        for size in ("tiny", "huge")
+        for thing in ("fox", "cat", "car", "house", "tree") * 5
+    ]
+    usual = measure(starter, prompts)
+    assert usual.prompts == 50
+    assert 0 < usual.median < usual.limit
+    assert kept(starter.spec, tmp_path) != usual
+    keep(usual, tmp_path)
+    assert kept(starter.spec, tmp_path) == usual
+    assert kept(replace(starter.spec, hash="00" * 32), tmp_path) is None
+
+
+def test_too_few_prompts_tell_nothing(starter: Painter) -> None:
+    with pytest.raises(UsageError, match="50 prompts or more, got 1"):
+        measure(starter, ["a fox"])
+
+
+def test_a_model_without_guidance_cannot_be_calibrated(
+    tmp_path: Path,
+) -> None:
+    painter = load(resolve(str(tiny_pipelines.write("flux", tmp_path / "flux"))))
+    with pytest.raises(UsageError, match="without guidance"):
+        measure(painter, ["a fox"] * 50)
