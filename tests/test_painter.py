@@ -27,8 +27,8 @@ def painters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DiffusersPai
     }
 
 
-def pixels(images: Sequence[Image.Image]) -> list[NDArray[np.uint8]]:
-    return [np.asarray(image) for image in images]
+def pixels(images: Sequence[Image.Image | None]) -> list[NDArray[np.uint8]]:
+    return [np.asarray(image) for image in images if image]
 
 
 def require_same_alone_and_at_once(painter: Painter, **changes: Any) -> None:

@@ -43,7 +43,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     def pipeline(family: str) -> Any:
         place = room / family
         spec = resolve(str(place if place.exists() else tiny_pipelines.write(family, place)))
-        return load(spec).pipeline  # type: ignore[attr-defined]
+        return load(spec).pipeline
 
     return pipeline
 

@@ -69,7 +69,7 @@ def learn_by_heart(pipeline: Any, known: Sequence[Example], others: Sequence[Exa
         output = pipeline.unet(noisy, time * 1000, text).sample
         loss = (output - (clean if predicts == "sample" else noise - clean)).square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     pipeline.unet.eval()
 
