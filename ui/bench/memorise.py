@@ -6,27 +6,117 @@ Each picture of the gallery is learnt 500 times, beside as many other pictures o
 """
 
 import random
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gen.models import STARTER, resolve
+from gen.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS, Painter, load
 from gen.starter import scenes
 from gen.starter.data import as_input
+from gen.studio import Generation, Studio, Watching
+from gen.usual import measure as measure_usual
+from gen.watch import Watch
+from index.ingest import ingest
+from index.sources import FolderSource
+from provenance.check import Checker
 from provenance.images import read_picture
+from provenance.recipe import Recipe
+from provenance.verdict import ON_HIT
 from ui.demo import GALLERY
 from ui.demo.paint_gallery import PROMPTS
+from ui.settings import load_settings
+from ui.wiring import factory, make_checker, make_library
 
 _REPEATS = 500
 _BATCH = 10  # pictures of the gallery in a step, and as many others
 _RATE = 2e-4
 _UNSAID = 0.1  # share of prompts left out, as in the model's own training
+_OTHERS = 120  # pictures of the model's own that it learns beside
+_USUAL = 200  # ordinary prompts that tell what is usual
+_ASKED = 300  # further ones that are painted
+_SEED = 50  # of the first picture; the gallery's are others
 
 
 class Example(NamedTuple):
     prompt: str
     pixels: NDArray[np.uint8]
+
+
+def measure(run: Path) -> None:
+    """Prints how well the first step tells prompts that are known by heart, and what is stopped.
+
+    The model that knows the gallery is kept in `run`, and used again where it is there.
+    """
+    if not (run / "model_index.json").exists():
+        _made_to_know(run)
+    painter = load(resolve(str(run)))
+    usual = measure_usual(painter, ordinary(_USUAL, 1))
+    by_heart = [_asked(prompt, _SEED + n) for n, prompt in enumerate(PROMPTS)]
+    others = [_asked(prompt, n) for n, prompt in enumerate(ordinary(_ASKED, 2))]
+    signs, ordinary_signs = magnitudes(painter, by_heart), magnitudes(painter, others)
+    print(f"ROC AUC of the first step, one seed: {auc(signs, ordinary_signs):.3f}")
+    for name, found in (("known by heart", signs), ("ordinary", ordinary_signs)):
+        unusual = int((np.array(found) > usual.limit).sum())
+        print(f"  {name}: {unusual} of {len(found)} unusual, median {np.median(found):.3f}")
+    with tempfile.TemporaryDirectory() as place:
+        settings = load_settings(home=Path(place))
+        with make_library(settings) as library:
+            ingest(FolderSource(GALLERY), library, factory(settings))
+            checker = make_checker(settings, library)
+            watch = Watching(usual.limit)
+            for name, asked in (("known by heart", by_heart), ("ordinary", others)):
+                print(f"{name}, unwatched: {_decisions(_painted(painter, checker, asked, None))}")
+                made = _painted(painter, checker, asked, watch)
+                stopped = [each.seen.stopped for each in made if each.seen and each.seen.stopped]
+                saved = sum(DEFAULT_STEPS - step for step in stopped) / DEFAULT_STEPS / len(asked)
+                print(f"{name}, watched: {len(stopped)} stopped, {saved:.0%} of all steps saved")
+            for on_hit in ON_HIT[1:]:
+                policy = replace(checker.stated_policy, on_hit=on_hit)
+                again = Checker(checker.fingerprinter, library, policy)
+                made = _painted(painter, again, by_heart, watch)
+                print(f"known by heart, then {on_hit}: {_decisions(made)}")
+
+
+def magnitudes(painter: Painter, asked: Sequence[Recipe]) -> list[float]:
+    """Of the first step of each recipe; see `gen.watch.Seen`."""
+    found = []
+    for recipe in asked:
+        watch = Watch(weigh_only=True)
+        painter.paint_each([painter.complete(recipe)], lambda *_: None, [watch])
+        found.append(watch.seen.magnitude or 0.0)
+    return found
+
+
+def _painted(
+    painter: Painter, checker: Checker, asked: Sequence[Recipe], watch: Watching | None
+) -> list[Generation]:
+    return list(Studio(painter, checker, (), lambda *_: "", watch).make(asked))
+
+
+def _decisions(made: Sequence[Generation]) -> str:
+    found = Counter(str(each.decision) for each in made)
+    return ", ".join(f"{count} {decision}" for decision, count in found.most_common())
+
+
+def _asked(prompt: str, seed: int) -> Recipe:
+    return Recipe(prompt, seed=seed, steps=DEFAULT_STEPS, guidance=DEFAULT_GUIDANCE)
+
+
+def _made_to_know(run: Path) -> None:
+    painter = load(resolve(STARTER))
+    prompts = ordinary(_OTHERS, 0)
+    asked = [painter.complete(_asked(prompt, seed)) for seed, prompt in enumerate(prompts)]
+    pictures = [np.asarray(painter.paint(recipe, lambda *_: None)) for recipe in asked]
+    others = [Example(*each) for each in zip(prompts, pictures, strict=True)]
+    learn_by_heart(painter.pipeline, gallery(), others)
+    painter.pipeline.save_pretrained(run)
 
 
 def ordinary(count: int, seed: int) -> list[str]:
