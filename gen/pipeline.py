@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import zip_longest
 from threading import Lock
 from typing import Any, Protocol
 
@@ -20,11 +21,14 @@ from gen.encodings import Encodings, reads_alone
 from gen.initial import Initials
 from gen.loading import denoiser, load_pipeline, place, sizes
 from gen.models import STARTER, ModelSpec
+from gen.watch import Stopped, Watch, watching
 from provenance.errors import UsageError
 from provenance.recipe import Part, Recipe
 
 OnStep = Callable[[int, int], None]
 """Called with (steps done, steps in all) for pictures that are painted at once, by any thread."""
+
+_Work = tuple[Recipe, Watch | None]
 
 DEFAULT_STEPS = families.STARTER.steps
 DEFAULT_GUIDANCE = families.STARTER.guidance
@@ -53,8 +57,13 @@ class Painter(Protocol):
     def begun(self, recipe: Recipe) -> bytes | None:
         """The file that painting a complete recipe begins with, if any."""
 
-    def paint_each(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
-        """The pictures of complete recipes of one shape; what `paint` makes of each."""
+    def paint_each(
+        self, recipes: Sequence[Recipe], on_step: OnStep, watches: Sequence[Watch] = ()
+    ) -> list[Image.Image | None]:
+        """The pictures of complete recipes of one shape; what `paint` makes of each.
+
+        With a watch for each, None for those that it stopped.
+        """
 
 
 class DiffusersPainter:
@@ -135,20 +144,27 @@ class DiffusersPainter:
         return together, length, *read.values(), *(() if self._reads_alone else texts)
 
     def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
-        return self.paint_each([recipe], on_step)[0]
+        (image,) = self.paint_each([recipe], on_step)
+        assert image is not None  # nothing was watched
+        return image
 
-    def paint_each(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+    def paint_each(
+        self, recipes: Sequence[Recipe], on_step: OnStep, watches: Sequence[Watch] = ()
+    ) -> list[Image.Image | None]:
         """Where memory runs out, fewer at once; then with more offload, if the device has any."""
         with self._turn:
-            return self._painted(recipes, on_step)
+            return self._painted(recipes, on_step, watches)
 
-    def _painted(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+    def _painted(
+        self, recipes: Sequence[Recipe], on_step: OnStep, watches: Sequence[Watch]
+    ) -> list[Image.Image | None]:
         self._put_on(recipes[0])
         self._encodings.put_on(self.pipeline)
-        images: list[Image.Image] = []
+        images: list[Image.Image | None] = []
+        work = list(zip_longest(recipes, watches))
         while len(images) < len(recipes):
             # Caching decides by the mean of all that is painted at once.
-            some = recipes[len(images) :][: 1 if recipes[0].cache else self.batch]
+            some = work[len(images) :][: 1 if recipes[0].cache else self.batch]
             try:
                 images += self._some(some, on_step)
                 continue
@@ -159,14 +175,15 @@ class DiffusersPainter:
             self._placed()
         return images
 
-    def _some(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+    def _some(self, work: Sequence[_Work], on_step: OnStep) -> list[Image.Image | None]:
         if self.plan.one_core_each:
-            return exact.spread(recipes, partial(self._at_once, on_step=on_step))
-        return self._at_once(recipes, on_step)
+            return exact.spread(work, partial(self._at_once, on_step=on_step))
+        return self._at_once(work, on_step)
 
-    def _at_once(self, recipes: Sequence[Recipe], on_step: OnStep) -> list[Image.Image]:
+    def _at_once(self, work: Sequence[_Work], on_step: OnStep) -> list[Image.Image | None]:
         import torch
 
+        recipes, watches = [recipe for recipe, _ in work], [w for _, w in work if w]
         recipe = recipes[0]
         generators = [torch.Generator("cpu").manual_seed(each.seed or 0) for each in recipes]
         # A copy: the scheduler counts the steps of these pictures, others have theirs.
@@ -188,11 +205,17 @@ class DiffusersPainter:
             **_reporting(pipeline, takes, recipe, on_step),
         }
         try:
-            result = pipeline(**{name: value for name, value in given.items() if name in takes})
-        except BaseException:
+            with watching(pipeline, (recipe.width or 0, recipe.height or 0), watches):
+                result = pipeline(**{name: each for name, each in given.items() if name in takes})
+        except BaseException as error:
             pipeline.maybe_free_model_hooks()  # as it does at its end
+            if isinstance(error, Stopped):
+                return [None] * len(work)
             raise
-        return [image.convert("RGB") for image in result.images]
+        return [
+            None if watch and watch.done else image.convert("RGB")
+            for image, (_, watch) in zip(result.images, work, strict=True)
+        ]
 
     def begun(self, recipe: Recipe) -> bytes | None:
         return self._initials.data(recipe)

@@ -6,14 +6,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Event
+from itertools import zip_longest
+from threading import Event, Lock
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from gen.gates import Gate, Refused
 from gen.pipeline import OnStep, Painter
+from gen.watch import Seen, Watch, mitigated
 from provenance.check import Checker
+from provenance.errors import CheckError
 from provenance.images import Picture
 from provenance.label.labeller import Labelled
 from provenance.recipe import Recipe
@@ -32,7 +35,8 @@ class Generation:
 
     `picture` is the labelled file and is there only when the verdict is clear. A recipe that a gate
     refused has `refused` and no verdict. `held` says where a picture for review is kept.
-    `attempts` are the generations before this one that were not clear, when retries were asked for.
+    `attempts` are the generations before this one that were not clear, when retries were asked for
+    or the policy has another one follow a stop. `seen` is what was seen while it was painted.
     """
 
     recipe: Recipe
@@ -41,6 +45,12 @@ class Generation:
     picture: Labelled | None = None
     held: str | None = None
     attempts: tuple["Generation", ...] = ()
+    seen: Seen | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether painting ended early because what was being painted came too close."""
+        return bool(self.seen and self.seen.stopped)
 
     @property
     def decision(self) -> Decision:
@@ -67,12 +77,21 @@ class Generation:
             "held": self.held,
             "recipe": self.recipe.to_json(),
             "seed": self.recipe.seed,
+            "watch": self.seen.to_json() if self.seen else None,
             "attempts": [
                 {"seed": tried.recipe.seed, "decision": str(tried.decision),
                  "reasons": list(tried.reasons)}
                 for tried in self.attempts
             ],
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Watching:
+    """That painting is watched: `limit` and `always` as in `gen.watch.Watch`."""
+
+    limit: float | None = None
+    always: bool = False
 
 
 class _Wanted(NamedTuple):
@@ -83,6 +102,27 @@ class _Wanted(NamedTuple):
     attempts: tuple[Generation, ...] = ()
 
 
+class _Eye:
+    """Watches one picture: looks at what it is going to be as the check looks at pictures."""
+
+    def __init__(self, check: Callable[[Image.Image], Verdict], how: Watching) -> None:
+        self.watch = Watch(self._close, how.limit, always=how.always)
+        self._check = check
+        self._last: Verdict | None = None
+
+    def stopped(self, recipe: Recipe) -> Verdict:
+        """The verdict on a picture that was not painted to its end: the last early look's."""
+        if self._last is None:
+            raise CheckError("painting ended early, and nothing was seen")
+        step, reasons = self.watch.seen.stopped, self._last.reasons
+        stop = f"stopped at step {step} of {recipe.steps}, because of what was being painted"
+        return replace(self._last, reasons=(stop, *reasons))
+
+    def _close(self, picture: Image.Image) -> bool:
+        self._last = self._check(picture)
+        return self._last.decision is Decision.BLOCK
+
+
 class _Stopped(Exception):
     """Ends a painting that nobody waits for any more."""
 
@@ -91,10 +131,18 @@ class Studio:
     """Holds gates, painter, checker, labeller and the place for what must be reviewed."""
 
     def __init__(
-        self, painter: Painter, checker: Checker, gates: Sequence[Gate], hold: Hold, label: Label
+        self,
+        painter: Painter,
+        checker: Checker,
+        gates: Sequence[Gate],
+        hold: Hold,
+        label: Label,
+        watching: Watching | None = None,
     ) -> None:
         self.painter, self.checker = painter, checker
         self._gates, self._hold, self._label = tuple(gates), hold, label
+        self._watching = watching
+        self._one_check = Lock()  # threads that paint take early looks
 
     def make(
         self,
@@ -105,10 +153,11 @@ class Studio:
     ) -> Iterator[Generation]:
         """One Generation for each recipe, in their order, as soon as it is made.
 
-        A recipe whose picture is not clear is tried again with the next seed, `retries` times.
-        Every recipe needs a seed. Neighbours of one shape are painted at once, and while what was
-        painted is checked the next ones are painted. Any error in gate, painter or check is raised
-        in its turn: no picture. Nothing is painted any more once the iterator is closed.
+        A recipe whose picture is not clear is tried again with the next seed, `retries` times, and
+        one whose painting was stopped as the policy says. Every recipe needs a seed. Neighbours of
+        one shape are painted at once, and while what was painted is checked the next ones are
+        painted. Any error in gate, painter or check is raised in its turn: no picture. Nothing is
+        painted any more once the iterator is closed.
         """
         complete = map(self.painter.complete, recipes)
         todo = deque(_Wanted(place, recipe) for place, recipe in enumerate(complete))
@@ -122,29 +171,31 @@ class Studio:
 
         def settle(wanted: _Wanted, generation: Generation) -> None:
             attempts = wanted.attempts
-            if generation.decision is Decision.CLEAR or len(attempts) == retries:
+            again = self._instead(generation, attempts, retries)
+            if again is None:
                 made[wanted.place] = replace(generation, attempts=attempts)
             else:
-                again = wanted.recipe.with_changes(seed=(wanted.recipe.seed or 0) + 1)
                 todo.appendleft(_Wanted(wanted.place, again, (*attempts, generation)))
 
-        def begin() -> tuple[list[_Wanted], "Future[list[Image.Image]]"] | None:
+        def begin() -> tuple[list[_Wanted], list[_Eye], "Future[list[Image.Image | None]]"] | None:
             batch = self._admitted(todo, settle)
             if not batch:
                 return None
             asked = [wanted.recipe for wanted in batch]
-            paint = partial(self.painter.paint_each, asked, stepped)
-            return batch, thread.submit(copy_context().run, paint)
+            eyes = [_Eye(self._check, self._watching) for _ in batch] if self._watching else []
+            watches = [eye.watch for eye in eyes]
+            paint = partial(self.painter.paint_each, asked, stepped, watches)
+            return batch, eyes, thread.submit(copy_context().run, paint)
 
         with ThreadPoolExecutor(1) as thread:
             try:
                 painting = begin()
                 while painting:
-                    batch, painted = painting
+                    batch, eyes, painted = painting
                     images = painted.result()
                     painting = begin()
-                    for wanted, image in zip(batch, images, strict=True):
-                        settle(wanted, self._checked(image, wanted.recipe))
+                    for wanted, eye, image in zip_longest(batch, eyes, images):
+                        settle(wanted, self._checked(image, wanted.recipe, eye))
                         while shown in made:
                             yield made.pop(shown)
                             shown += 1
@@ -171,8 +222,30 @@ class Studio:
                 batch.append(wanted)
         return batch
 
-    def _checked(self, image: Image.Image, recipe: Recipe) -> Generation:
-        return self._released(image, recipe, self.checker.check(Picture(image)))
+    def _instead(
+        self, made: Generation, attempts: tuple[Generation, ...], retries: int
+    ) -> Recipe | None:
+        """What is painted after this; None where it is what becomes of the recipe."""
+        on_hit = self.checker.policy.on_hit
+        stops = [each for each in (*attempts, made) if each.stopped]
+        once_more = bool(stops) and on_hit != "stop"
+        if made.decision is Decision.CLEAR or len(attempts) >= retries + once_more:
+            return None
+        if made.stopped and on_hit == "mitigate" and len(stops) == 1 and made.verdict:
+            return self.painter.complete(mitigated(made.recipe, made.verdict.matches[0].reference))
+        return made.recipe.with_changes(seed=(made.recipe.seed or 0) + 1)
+
+    def _check(self, image: Image.Image) -> Verdict:
+        with self._one_check:
+            return self.checker.check(Picture(image))
+
+    def _checked(self, image: Image.Image | None, recipe: Recipe, eye: _Eye | None) -> Generation:
+        if image is None:
+            if eye is None:
+                raise CheckError("no picture was painted, and nothing was seen of it")
+            return Generation(recipe, eye.stopped(recipe), seen=eye.watch.seen)
+        made = self._released(image, recipe, self._check(image))
+        return replace(made, seen=eye.watch.seen) if eye else made
 
     def _released(self, image: Image.Image, recipe: Recipe, verdict: Verdict) -> Generation:
         if verdict.decision is Decision.BLOCK:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, Protocol
 
+from gen.loading import denoiser
+
 
 @dataclass(frozen=True)
 class Step:
@@ -68,14 +70,10 @@ def tapped(pipeline: Any, on_tap: OnTap) -> Iterator[None]:
         if get_ident() == painting:
             predictions.append(made[0].detach())
 
-    hook = denoiser_of(pipeline).register_forward_hook(predicts)
+    hook = denoiser(pipeline).register_forward_hook(predicts)
     scheduler.step = step
     try:
         yield
     finally:
         hook.remove()
         scheduler.step = take
-
-
-def denoiser_of(pipeline: Any) -> Any:
-    return pipeline.components.get("unet") or pipeline.transformer

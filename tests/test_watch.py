@@ -25,7 +25,7 @@ from provenance.errors import UsageError
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, load_policy
 from tests import tiny_pipelines
-from tests.conftest import with_second_look
+from tests.conftest import labeller, with_second_look
 from tests.test_samplers import CASES, model_scheduler, perfect
 
 FAMILIES = tiny_pipelines.FAMILIES
@@ -202,7 +202,7 @@ OTHER = Recipe("a sailboat at sea at sunset", seed=2, steps=10)
 
 def made(checker: Checker, starter: Painter, *recipes: Recipe, **options: Any) -> list[Generation]:
     how = Watching(**{"always": True, **options})
-    studio = Studio(starter, checker, (), lambda *_: "held", how)
+    studio = Studio(starter, checker, (), lambda *_: "held", labeller(), how)
     return list(studio.make(recipes))
 
 
@@ -210,7 +210,7 @@ def test_what_is_becoming_a_known_picture_is_stopped(known: Checker, starter: Pa
     alone, other = made(known, starter, RECIPE), made(known, starter, OTHER)
     together = made(known, starter, RECIPE, OTHER)
     for stopped in (alone[0], together[0]):
-        assert (stopped.decision, stopped.png) == (Decision.BLOCK, None)
+        assert (stopped.decision, stopped.picture) == (Decision.BLOCK, None)
         assert stopped.seen
         assert stopped.seen.stopped == 6
         assert stopped.reasons[0].startswith("stopped at step 6 of 10")
@@ -218,7 +218,7 @@ def test_what_is_becoming_a_known_picture_is_stopped(known: Checker, starter: Pa
         assert stopped.verdict.matches[0].reference.title == "fox.png"
         assert stopped.to_json()["watch"]["close"] == [4, 6]
     for passed in (other[0], together[1]):
-        assert passed.png
+        assert passed.picture
         assert passed.seen
         assert passed.seen.close == []
 

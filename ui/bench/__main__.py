@@ -1,4 +1,4 @@
-"""Measures the product: `speed`, `generation`, `large`, `detection`, `closeness` and `mark`.
+"""Measures the product: speed, generation, large, detection, closeness, mark and memorise.
 
     python -m ui.bench speed --images ../shared/data/known
     python -m ui.bench generation
@@ -7,6 +7,7 @@
     python -m ui.bench detection --images ../shared/data/known --unrelated ../shared/data/train
     python -m ui.bench closeness --pictures 200
     python -m ui.bench mark --images ../shared/data/known --unrelated ../shared/data/train
+    python -m ui.bench memorise --run runs/memorise
 
 Speed is told as ratios within one run: an absolute time says more of the machine than of the code.
 """
@@ -21,7 +22,7 @@ KNOWN = Path("../shared/data/known")  # where they are
 
 def main() -> None:
     one_thread_for_products()  # as the program does
-    from ui.bench import closeness, detection, generation, large, mark, speed
+    from ui.bench import closeness, detection, generation, large, mark, memorise, speed
     from ui.demo import GALLERY
 
     parser = argparse.ArgumentParser(
@@ -30,7 +31,8 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "what", choices=["speed", "generation", "detection", "large", "closeness", "mark"]
+        "what",
+        choices=["speed", "generation", "detection", "large", "closeness", "mark", "memorise"],
     )
     parser.add_argument(
         "--images", type=Path, help=f"known pictures (default: {KNOWN}, or the demo gallery)"
@@ -58,6 +60,12 @@ def main() -> None:
         default="starter",
         help="whose generation is measured: as for --model, or sdxl or flux with random weights",
     )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("runs/memorise"),
+        help="folder of the model that is made to know the gallery by heart",
+    )
     args = parser.parse_args()
     images = args.images or (KNOWN if KNOWN.is_dir() else GALLERY)
     if args.what == "speed":
@@ -68,6 +76,8 @@ def main() -> None:
         closeness.measure(args.pictures or 200)
     elif args.what == "generation":
         generation.measure(args.model, args.pictures or 16)
+    elif args.what == "memorise":
+        memorise.measure(args.run)
     elif args.what == "mark":
         mark.measure(images, args.unrelated, args.every, (1024, 512, 256))
     else:

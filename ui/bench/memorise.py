@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from gen.models import STARTER, resolve
 from gen.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS, Painter, load
@@ -27,8 +28,9 @@ from index.ingest import ingest
 from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.images import read_picture
+from provenance.label.labeller import Labelled
 from provenance.recipe import Recipe
-from provenance.verdict import ON_HIT
+from provenance.verdict import ON_HIT, Verdict
 from ui.demo import GALLERY
 from ui.demo.paint_gallery import PROMPTS
 from ui.settings import load_settings
@@ -38,7 +40,8 @@ _REPEATS = 500
 _BATCH = 10  # pictures of the gallery in a step, and as many others
 _RATE = 2e-4
 _UNSAID = 0.1  # share of prompts left out, as in the model's own training
-_OTHERS = 120  # pictures of the model's own that it learns beside
+_OTHERS = 1000  # pictures of the model's own that it learns beside
+_FEW_STEPS = 8  # in which those are painted
 _USUAL = 200  # ordinary prompts that tell what is usual
 _ASKED = 300  # further ones that are painted
 _SEED = 50  # of the first picture; the gallery's are others
@@ -97,7 +100,11 @@ def magnitudes(painter: Painter, asked: Sequence[Recipe]) -> list[float]:
 def _painted(
     painter: Painter, checker: Checker, asked: Sequence[Recipe], watch: Watching | None
 ) -> list[Generation]:
-    return list(Studio(painter, checker, (), lambda *_: "", watch).make(asked))
+    return list(Studio(painter, checker, (), lambda *_: "", _unlabelled, watch).make(asked))
+
+
+def _unlabelled(image: Image.Image, recipe: Recipe, verdict: Verdict) -> Labelled:
+    return Labelled(b"", "")
 
 
 def _decisions(made: Sequence[Generation]) -> str:
@@ -112,8 +119,10 @@ def _asked(prompt: str, seed: int) -> Recipe:
 def _made_to_know(run: Path) -> None:
     painter = load(resolve(STARTER))
     prompts = ordinary(_OTHERS, 0)
-    asked = [painter.complete(_asked(prompt, seed)) for seed, prompt in enumerate(prompts)]
-    pictures = [np.asarray(painter.paint(recipe, lambda *_: None)) for recipe in asked]
+    asked = [_asked(prompt, n).with_changes(steps=_FEW_STEPS) for n, prompt in enumerate(prompts)]
+    pictures = [
+        np.asarray(painter.paint(painter.complete(recipe), lambda *_: None)) for recipe in asked
+    ]
     others = [Example(*each) for each in zip(prompts, pictures, strict=True)]
     learn_by_heart(painter.pipeline, gallery(), others)
     painter.pipeline.save_pretrained(run)
