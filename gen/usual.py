@@ -5,6 +5,7 @@ hundred exceeds is unusual. Of the first step alone, so that it holds for any nu
 """
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from gen.models import ModelSpec
 from gen.pipeline import Painter
+from gen.starter import scenes
 from gen.watch import Watch
 from provenance.errors import UsageError
 from provenance.files import write_whole
@@ -57,6 +59,15 @@ def measure(
         )
     spec, limit = painter.spec, float(np.quantile(known, 1 - _UNUSUAL))
     return Usual(spec.name, spec.hash, len(known), float(np.median(known)), limit)
+
+
+def ordinary(count: int, seed: int = 0) -> list[str]:
+    """Prompts such as people write, of everyday things in places: other ones for each seed."""
+    made = []
+    for number in range(count):
+        rng = random.Random(f"ordinary/{seed}/{number}")
+        made.append(scenes.caption(scenes.random_scene(rng), rng))
+    return made
 
 
 def keep(usual: Usual, home: Path) -> Path:

@@ -13,9 +13,10 @@ from provenance.errors import UsageError
 from provenance.verdict import DEFAULT_POLICY
 
 FILE = "settings.toml"
+WATCH = ("auto", "always", "off")
 _TEXTS = {
     "model", "vae", "label", "format", "provider",
-    "device", "dtype", "offload", "attention", "weights", "preset",
+    "device", "dtype", "offload", "attention", "weights", "preset", "watch",
 }  # fmt: skip
 
 
@@ -29,9 +30,10 @@ class Settings:
 
     `label` names a profile of `provenance.label.profiles`; `visible_label` switches its visible
     label on or off, `mark` the invisible one. `format` and `quality` are those of saved pictures,
-    `provider` offers them. Pictures are signed with the home's own key, or with `signing_key` and
-    `signing_chain`; `trust` are certificates of signers that are believed. From `device` on they
-    are those of `gen.devices.Engine`.
+    `provider` offers them. `watch` says at what early looks are taken while painting: at unusual
+    prompts (auto), always, or off. Pictures are signed with the home's own key, or with
+    `signing_key` and `signing_chain`; `trust` are certificates of signers that are believed. From
+    `device` on they are those of `gen.devices.Engine`.
     """
 
     home: Path
@@ -51,6 +53,7 @@ class Settings:
     label_prompt: bool = False
     mark: bool = False
     provider: str = "Firsthand"
+    watch: str = WATCH[0]
     signing_key: Path | None = None
     signing_chain: Path | None = None
     timestamp_authority: str | None = None
@@ -114,6 +117,7 @@ def load_settings(
     format: str | None = None,
     quality: int | None = None,
     trust: Path | None = None,
+    watch: str | None = None,
     engine: Mapping[str, Any] | None = None,
 ) -> Settings:
     """Options before environment (FIRSTHAND_NAME) before settings.toml before the defaults."""
@@ -131,7 +135,7 @@ def load_settings(
         "library": library, "policy": policy, "model": model, "workers": workers,
         "config": config, "vae": vae, "embeddings": embeddings and list(embeddings),
         "unsafe_pickle": unsafe_pickle or None, "label": label, "format": format,
-        "quality": quality, "trust": trust, **(engine or {}),
+        "quality": quality, "trust": trust, "watch": watch, **(engine or {}),
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
     return replace(settings, **_checked(given, Path.cwd(), "the options"))
@@ -169,6 +173,8 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
             if not str(value).startswith(("http://", "https://")):
                 raise UsageError(f"{origin}: {name} is an http(s) address, got {value!r}")
             checked[name] = str(value)
+        elif name == "watch" and value not in WATCH:
+            raise UsageError(f"{origin}: watch is one of {', '.join(WATCH)}, got {value!r}")
         elif name in _TEXTS:
             checked[name] = str(value)
         else:

@@ -18,11 +18,12 @@ from PIL import Image
 
 from gen.addons import Addons
 from gen.gates import RecipeGate
-from gen.models import resolve
+from gen.models import ModelSpec, resolve
 from gen.names import free
 from gen.pipeline import Painter, load
 from gen.shelf import Shelf
-from gen.studio import Studio
+from gen.studio import Studio, Watching
+from gen.usual import kept
 from index.catalog import require_comparable
 from index.describe import Progress, describe
 from index.library import Library
@@ -139,7 +140,16 @@ def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> 
         mark=partial(_marked, key) if key else None,
         record=partial(_recorded, settings.ledger, marked=settings.mark),
     )
-    return Studio(painter, checker, gates, partial(hold_for_review, settings.review), label)
+    hold = partial(hold_for_review, settings.review)
+    return Studio(painter, checker, gates, hold, label, watching(settings, painter.spec))
+
+
+def watching(settings: Settings, spec: ModelSpec) -> Watching | None:
+    """How painting is watched; None where the settings say that it is not."""
+    if settings.watch == "off":
+        return None
+    usual = kept(spec, settings.home)
+    return Watching(usual.limit if usual else None, always=settings.watch == "always")
 
 
 def _marked(key: bytes, image: Image.Image, recipe: Recipe) -> Image.Image:

@@ -5,7 +5,6 @@
 Each picture of the gallery is learnt 500 times, beside as many other pictures of the model's own.
 """
 
-import random
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -19,10 +18,10 @@ from PIL import Image
 
 from gen.models import STARTER, resolve
 from gen.pipeline import DEFAULT_GUIDANCE, DEFAULT_STEPS, Painter, load
-from gen.starter import scenes
 from gen.starter.data import as_input
 from gen.studio import Generation, Studio, Watching
 from gen.usual import measure as measure_usual
+from gen.usual import ordinary
 from gen.watch import Watch
 from index.ingest import ingest
 from index.sources import FolderSource
@@ -126,15 +125,6 @@ def _made_to_know(run: Path) -> None:
     others = [Example(*each) for each in zip(prompts, pictures, strict=True)]
     learn_by_heart(painter.pipeline, gallery(), others)
     painter.pipeline.save_pretrained(run)
-
-
-def ordinary(count: int, seed: int) -> list[str]:
-    """Prompts of scenes such as the model was made for."""
-    made = []
-    for number in range(count):
-        rng = random.Random(f"ordinary/{seed}/{number}")
-        made.append(scenes.caption(scenes.random_scene(rng), rng))
-    return made
 
 
 def gallery() -> list[Example]:

@@ -28,9 +28,11 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (checking.check, "check picture.png"),
     (checking.inspect, "inspect picture.png --json says.jsonl"),
     (checking.credentials, "credentials --export firsthand-authority.pem"),
-    (painting.models, "models"),
     (painting.serve, "serve --port 7860"),
     (painting.demo, "demo --out firsthand-demo"),
+)
+_MODELS_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (painting.usual, "models calibrate --model sdxl.safetensors"),
 )
 _LEDGER_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (ledger.entries, "ledger list -n 5"),
@@ -81,13 +83,21 @@ def build() -> typer.Typer:
     book = typer.Typer(
         help="The ledger of what was made here.", no_args_is_help=True, rich_markup_mode=None
     )
+    shelf = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+    shelf.callback(epilog="Example: firsthand models")(painting.models)
+    app.add_typer(shelf, name="models")
     app.add_typer(index, name="index")
     app.add_typer(book, name="ledger")
-    groups = ((app, _COMMANDS), (index, _INDEX_COMMANDS), (book, _LEDGER_COMMANDS))
+    names = {ledger.entries: "list", painting.usual: "calibrate"}
+    groups = (
+        (app, _COMMANDS),
+        (shelf, _MODELS_COMMANDS),
+        (index, _INDEX_COMMANDS),
+        (book, _LEDGER_COMMANDS),
+    )
     for group, commands in groups:
         for command, example in commands:
-            name = "list" if command is ledger.entries else None
-            group.command(name, epilog=f"Example: firsthand {example}")(command)
+            group.command(names.get(command), epilog=f"Example: firsthand {example}")(command)
     return app
 
 

@@ -36,6 +36,7 @@ from ui.cli.options import (
     Styles,
     UnsafePickle,
     Vae,
+    WatchMode,
     Weights,
     engine,
     exit_code,
@@ -85,6 +86,7 @@ def batch(
     attention: Attention = None,
     weights: Weights = None,
     preset: Preset = None,
+    watch: WatchMode = None,
     style: Styles = None,
     label: LabelProfile = None,
     format: Format = None,
@@ -125,7 +127,7 @@ def batch(
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
-        quality=quality,
+        quality=quality, watch=watch,
         engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
     )  # fmt: skip
     check_template(name)

@@ -57,6 +57,13 @@ Compile = Annotated[bool, typer.Option("--compile", help="Compile the model's re
 Attention = Annotated[str | None, typer.Option(help="Attention backend, by diffusers' name.")]
 Weights = Annotated[str | None, typer.Option(help="Keep weights as fp8 or int8.")]
 Preset = Annotated[str | None, typer.Option(help="fast, balanced or best.")]
+WatchMode = Annotated[
+    str | None,
+    typer.Option(
+        "--watch",
+        help="Early looks while painting: auto (at unusual prompts), always or off.",
+    ),
+]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write JSON lines to this file; - is standard output.")
 ]

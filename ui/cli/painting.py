@@ -32,6 +32,7 @@ from ui.cli.options import (
     Styles,
     UnsafePickle,
     Vae,
+    WatchMode,
     Weights,
     engine,
     exit_code,
@@ -71,6 +72,7 @@ def generate(
     attention: Attention = None,
     weights: Weights = None,
     preset: Preset = None,
+    watch: WatchMode = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance.")] = None,
     size: Annotated[
@@ -111,7 +113,7 @@ def generate(
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
-        quality=quality,
+        quality=quality, watch=watch,
         engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
     )  # fmt: skip
     pixels = parse_size(size) if size else None
@@ -156,8 +158,10 @@ def generate(
     raise typer.Exit(exit_code(rows))
 
 
-def models(json_to: Json = None, home: Home = None) -> None:
+def models(context: typer.Context, json_to: Json = None, home: Home = None) -> None:
     """List what can be used here: models, LoRAs, VAEs, embeddings."""
+    if context.invoked_subcommand:
+        return
     from gen.models import STARTER, STARTER_FOLDER, WAYS
     from ui import report
     from ui.settings import load_settings
@@ -173,6 +177,43 @@ def models(json_to: Json = None, home: Home = None) -> None:
         print(f"more: files and folders in {settings.home}/{{models,loras,vae,embeddings}}")
         print(f"--model: {WAYS}")
     write_json([item.to_json() for item in items], json_to)
+
+
+def usual(
+    model: Model = None,
+    config: Config = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Ordinary prompts, a line each [default: our own].")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Prompts.")] = 200,
+    device: Device = None,
+    home: Home = None,
+) -> None:
+    """Measure what difference prompts usually make to a model, one step each.
+
+    Prompts that make more than 99 of 100 ordinary ones are looked at early while they are painted
+    (--watch auto): a model knows by heart what a prompt decides from the first step on.
+    """
+    from gen.jobs import read_jobs
+    from gen.usual import keep, measure, ordinary
+    from ui import report
+    from ui.settings import load_settings
+    from ui.wiring import make_painter
+
+    options = {"device": device} if device else {}
+    settings = load_settings(home=home, model=model, config=config, engine=options)
+    asked = [job.recipe.prompt for job in read_jobs(prompts)] if prompts else ordinary(count)
+    with report.progress() as bar:
+        task = bar.add_task("loading the model", total=None)
+        painter = make_painter(settings)
+        bar.update(task, description="measuring", total=len(asked))
+        found = measure(painter, asked, lambda done: bar.update(task, completed=done))
+    file = keep(found, settings.home)
+    print(
+        f"{found.model}: the first step of {found.prompts} prompts differs by {found.median:.3f} "
+        f"in the median, {found.limit:.3f} at the upper 1 %"
+    )
+    print(f"kept in {file}")
 
 
 def serve(
@@ -194,6 +235,7 @@ def serve(
     attention: Attention = None,
     weights: Weights = None,
     preset: Preset = None,
+    watch: WatchMode = None,
     library: LibraryDir = None,
     policy: PolicyFile = None,
     home: Home = None,
@@ -205,7 +247,7 @@ def serve(
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
-        quality=quality,
+        quality=quality, watch=watch,
         engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
     )  # fmt: skip
     run(settings, host, port)
