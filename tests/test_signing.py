@@ -306,6 +306,14 @@ def test_a_damaged_key_file_is_said_and_left_alone(tmp_path: Path) -> None:
     assert local_credential(tmp_path)
 
 
+def test_who_signed_is_known_without_the_authoritys_key(tmp_path: Path) -> None:
+    made = local_credential(tmp_path)
+    (tmp_path / "authority.pem").unlink()
+    assert local_credential(tmp_path) == made
+    assert authority.authority_certificate(tmp_path) == made.authority.decode()
+    assert authority.authority_certificate(tmp_path / "none") is None
+
+
 def test_a_home_that_is_no_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(CheckError, match="pictures cannot be signed"):

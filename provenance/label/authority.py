@@ -89,8 +89,8 @@ def local_credential(folder: Path) -> Credential:
 
 def authority_certificate(folder: Path) -> str | None:
     """The local authority's certificate (PEM), for others to trust; None where there is none."""
-    kept = _kept(folder / AUTHORITY)
-    return _pem(kept.leaf).decode() if kept else None
+    kept = _kept(folder / SIGNER)
+    return kept.authority.decode() if kept else None
 
 
 def user_credential(key: Path, chain: Path, timestamp_authority: str | None = None) -> Credential:
