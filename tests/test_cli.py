@@ -61,10 +61,10 @@ def test_every_command_is_in_the_list_above() -> None:
     [
         (["generate", "a fox"], 4, "no library at"),
         (["check", "x.png"], 4, "no library at"),
-        (["generate", "a fox", "--size", "big"], 2, "--size is WxH"),
+        (["generate", "a fox", "--size", "big"], 2, "a size is WxH"),
         (["generate", "a fox", "--seed", "-1"], 2, "seed must be from 0"),
         (["generate", " "], 2, "prompt is empty"),
-        (["generate", "a fox", "--lora", "x:heavy"], 2, "--lora is FILE"),
+        (["generate", "a fox", "--lora", "x:heavy"], 2, "a LoRA is NAME"),
         (["audit", "none"], 2, "no such file or folder"),
         (["index", "add", "none"], 2, "no such file or folder"),
         (["index", "remove"], 2, "say what to remove"),
