@@ -375,7 +375,8 @@ def test_a_library_of_schema_1_is_refused(library: Library) -> None:
         db.executescript(MIGRATIONS[0])
         db.execute("ATTACH ? AS new", (str(path),))
         for table in ("meta", "picture", "vector", "thumbnail", "reference", "generation"):
-            db.execute(f"INSERT INTO main.{table} SELECT * FROM new.{table}")
+            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
+            db.execute(f"INSERT INTO main.{table} SELECT {columns} FROM new.{table}")
         db.execute(
             "INSERT INTO descriptor SELECT id, name, version, metric, dim FROM new.descriptor"
         )

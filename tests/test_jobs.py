@@ -43,7 +43,7 @@ def test_a_job_without_a_seed_gets_the_same_one_every_time(tmp_path: Path) -> No
     [
         ("j.yaml", "a", r"\.txt, \.csv, \.jsonl"),
         ("j.txt", "# nothing\n", "holds no job"),
-        ("j.csv", "promt\na fox\n", "line 2: unknown field promt; known are count, .*prompt"),
+        ("j.csv", "promt\na fox\n", "line 2: unknown field promt; known are .*count, .*prompt"),
         ("j.csv", "prompt\na,b\n", "more cells"),
         ("j.csv", 'prompt\n"a', "not CSV"),
         ("j.jsonl", '{"prompt": "a"}\nnope\n', "line 2: not JSON"),
