@@ -174,8 +174,10 @@ def out_of_memory(error: BaseException) -> bool:
 def _on_cpu(device: Device, dtype: str, weights: int, engine: Engine) -> Plan:
     if engine.offload not in (None, "none"):
         raise UsageError(f"offload {engine.offload} is for accelerators; painting is on the CPU")
-    if weights > SMALL or engine.weights or engine.compile:
-        batch = engine.batch or 1  # the last bits depend on the batch when threads share the work
+    if weights > SMALL or engine.weights or engine.compile or engine.attention:
+        # The last bits depend on the batch when threads share the work, and some attentions are
+        # chosen by a switch that is one for all threads.
+        batch = engine.batch or 1
         return Plan(device, dtype, "none", batch, "no accelerator is used")
     batch = engine.batch or _EACH_CORE * cores()
     return Plan(device, dtype, "none", batch, "a small model, one thread a core", True)

@@ -52,8 +52,12 @@ def _attend(denoiser: Any, backend: str) -> None:
     processors = [getattr(module, "processor", None) for module in denoiser.modules()]
     if not any(hasattr(each, "_attention_backend") for each in processors):
         raise UsageError(f"{type(denoiser).__name__} has one attention only; leave it out")
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry as Registry
+
+    others, _ = Registry.get_active_backend()
     try:
         denoiser.set_attention_backend(backend)
+        Registry.set_active_backend(others)  # it is set for models that are not asked about too
     except ValueError as error:
         raise UsageError(f"no attention {backend!r}: {error}") from None
     except (ImportError, RuntimeError) as error:

@@ -254,7 +254,7 @@ def test_thirty_jobs_killed_and_stopped_have_thirty_outcomes(
         for n in range(30)
     )
     command = [*firsthand, "batch", str(written(tmp_path, "jobs.jsonl", jobs)), "--out", "out"]
-    for signalled, lines in ((signal.SIGKILL, 4), (signal.SIGKILL, 2), (signal.SIGINT, 1)):
+    for signalled, lines in ((signal.SIGKILL, 4), (signal.SIGKILL, 2), (signal.SIGTERM, 1)):
         stopped = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         assert stopped.stdout
         for _ in range(lines):

@@ -73,8 +73,9 @@ def test_small_models_have_a_core_for_each_batch_and_large_ones_all_cores(
     small, large = (plan(CPU, "float32", [size], Engine()) for size in (10**6, 2 * GIB))
     assert (small.batch, small.one_core_each) == (16, True)
     assert (large.batch, large.one_core_each) == (1, False)
-    kept = plan(CPU, "float32", [10**6], Engine(weights="fp8"))
-    assert (kept.batch, kept.one_core_each) == (1, False)
+    for engine in (Engine(weights="fp8"), Engine(attention="native")):
+        kept = plan(CPU, "float32", [10**6], engine)
+        assert (kept.batch, kept.one_core_each) == (1, False)
     assert plan(CPU, "float32", [2 * GIB], Engine(batch=3)).batch == 3
 
 
@@ -309,8 +310,10 @@ def test_presets_are_shares_of_the_usual_steps(specs: dict[str, ModelSpec]) -> N
 
 
 def test_attention_backends_say_where_there_are_none(specs: dict[str, ModelSpec]) -> None:
+    before = paint(load(specs["flux"]))
     painter = load(specs["flux"], engine=Engine(attention="_native_math"))
     assert (paint(painter) == paint(painter)).all()
+    assert (before == paint(load(specs["flux"]))).all(), "other models keep their own"
     for backend, error, message in (
         ("fastest", UsageError, "no attention 'fastest'.*native"),
         ("flash", MissingError, "attention 'flash' does not run here"),
