@@ -45,18 +45,17 @@ def measure(
     """
     if len(prompts) < LEAST_PROMPTS:
         raise UsageError(f"to calibrate takes {LEAST_PROMPTS} prompts or more, got {len(prompts)}")
-    found = []
+    known: list[float] = []
     for seed, prompt in enumerate(prompts):
         watch = Watch(weigh_only=True)
         painter.paint_each([painter.complete(Recipe(prompt, seed=seed))], lambda *_: None, [watch])
-        found.append(watch.seen.magnitude)
+        if watch.seen.magnitude is None:
+            raise UsageError(
+                f"{painter.spec.name} is painted with in one pass, without guidance: what "
+                "difference a prompt makes cannot be seen; early looks can: --watch always"
+            )
+        known.append(watch.seen.magnitude)
         on_prompt(seed + 1)
-    known = [magnitude for magnitude in found if magnitude is not None]
-    if len(known) < len(found):
-        raise UsageError(
-            f"{painter.spec.name} is painted with in one pass, without guidance: what difference a "
-            "prompt makes cannot be seen; early looks can: --watch always"
-        )
     spec, limit = painter.spec, float(np.quantile(known, 1 - _UNUSUAL))
     return Usual(spec.name, spec.hash, len(known), float(np.median(known)), limit)
 
