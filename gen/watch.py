@@ -1,8 +1,10 @@
 """Watch: what can be seen inside the denoising loop of a picture that the model repeats by heart.
 
 Two signs. How far the model's prediction with the prompt is from that without it at the first step
-(Wen et al., ICLR 2024), which costs nothing under classifier-free guidance. And early looks: the
-picture that a step predicts, decoded small and compared with the library. Two alarms are a hit.
+(Wen et al., ICLR 2024), which costs nothing under classifier-free guidance; of that difference the
+detail alone, because at first an ordinary prompt means a blurred mean of many pictures, and one
+that is known by heart a sharp picture (docs/measurements.md has both). And early looks: the picture
+that a step predicts, decoded small and compared with the library. Two alarms are a hit.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,8 +30,8 @@ Look = Callable[[Image.Image], bool]
 class Seen:
     """What was seen of one picture while it was painted.
 
-    `magnitude` is the root mean square of the difference that the prompt makes to the first
-    prediction; None without guidance. `looks` are the steps at which an early look was taken,
+    `magnitude` is the root mean square of the detail in the difference that the prompt makes to the
+    first prediction; None without guidance. `looks` are the steps at which an early look was taken,
     `close` those at which it was too close. `stopped` is the step at which painting ended.
     """
 
@@ -82,7 +84,7 @@ class Watch:
     def weigh(self, difference: Any) -> None:
         """Takes the difference that the prompt makes to the first prediction, or None."""
         if difference is not None:
-            self.seen.magnitude = float(difference.square().mean().sqrt())
+            self.seen.magnitude = float(_detail(difference).square().mean().sqrt())
             self.seen.unusual = self._limit is not None and self.seen.magnitude > self._limit
 
     def look(self, step: int, picture: Image.Image) -> None:
@@ -132,6 +134,15 @@ def mitigated(recipe: Recipe, match: Reference) -> Recipe:
     guidance = None if recipe.guidance is None else (1 + recipe.guidance) / 2
     negative = ", ".join(filter(None, (recipe.negative, away)))
     return recipe.with_changes(guidance=guidance, negative=negative)
+
+
+def _detail(difference: Any) -> Any:
+    """(channels, h, w): what differs from the mean of its neighbours; packed latents have none."""
+    from torch.nn.functional import avg_pool2d
+
+    if difference.ndim != 3:
+        return difference
+    return difference - avg_pool2d(difference, 3, 1, 1, count_include_pad=False)
 
 
 def look_steps(steps: int) -> set[int]:

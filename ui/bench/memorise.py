@@ -73,8 +73,9 @@ def measure(run: Path) -> None:
             ingest(FolderSource(GALLERY), library, factory(settings))
             checker = make_checker(settings, library)
             watch = Watching(usual.limit)
+            unwatched = _painted(painter, checker, by_heart, None)
+            print(f"known by heart, unwatched: {_decisions(unwatched)}")
             for name, asked in (("known by heart", by_heart), ("ordinary", others)):
-                print(f"{name}, unwatched: {_decisions(_painted(painter, checker, asked, None))}")
                 made = _painted(painter, checker, asked, watch)
                 stopped = [each.seen.stopped for each in made if each.seen and each.seen.stopped]
                 saved = sum(DEFAULT_STEPS - step for step in stopped) / DEFAULT_STEPS / len(asked)
