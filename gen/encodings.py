@@ -23,6 +23,18 @@ def reads_alone(pipeline: Any) -> bool:
     return all(each.startswith(_ROW_BY_ROW) for each in encoders)
 
 
+def one_at_a_time(pipeline: Any) -> None:
+    """Lets one thread at a time use a tokenizer: its padding is set anew by each call, for all."""
+    for name, part in pipeline.components.items():
+        if name.startswith("tokenizer") and hasattr(part, "_encode_plus"):
+            part._encode_plus = partial(_alone, Lock(), part._encode_plus)
+
+
+def _alone(lock: Any, call: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    with lock:
+        return call(*args, **named)
+
+
 class Encodings:
     """Puts itself between a pipeline and its text encoders."""
 

@@ -17,7 +17,7 @@ from PIL import Image
 from gen import devices, exact, families, prompts, samplers, speed
 from gen.addons import Addons, Loras, put_embedding, put_vae
 from gen.devices import Device, Engine
-from gen.encodings import Encodings, reads_alone
+from gen.encodings import Encodings, one_at_a_time, reads_alone
 from gen.initial import Initials
 from gen.loading import denoiser, load_pipeline, place, sizes
 from gen.models import STARTER, ModelSpec
@@ -87,6 +87,7 @@ class DiffusersPainter:
         self._embeddings = tuple(
             put_embedding(self.pipeline, name, addons.shelf) for name in addons.embeddings
         )
+        one_at_a_time(self.pipeline)
         self._loras = Loras(self.pipeline, spec, addons.shelf)
         self._initials = Initials(self.pipeline)
         self._encodings = Encodings()

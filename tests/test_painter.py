@@ -1,6 +1,7 @@
 """A painter's batches: the pixels of a recipe alone, whatever is painted with it."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,23 @@ def test_a_text_is_encoded_once(
     lora = Lora(str(tiny_pipelines.lora(tmp_path / "ink.safetensors", "sd15")))
     painter.paint(painter.complete(recipe.with_changes(loras=(lora,))), lambda *_: None)
     assert len(read) == 5  # it may have changed the encoder
+
+
+def test_a_tokenizer_serves_several_threads(painters: dict[str, DiffusersPainter]) -> None:
+    """While some are painted, the next ones' prompts are measured."""
+    for family in ("sd15", "flux"):
+        read = painters[family].pipeline.components["tokenizer"]
+        words = "a fox in the snow " * 3
+
+        def padded(_: int, read: Any = read, words: str = words) -> int:
+            found = read(words, padding="max_length", max_length=40, truncation=True)
+            return len(found.input_ids)
+
+        def measured(_: int, read: Any = read, words: str = words) -> int:
+            return len(read(words, truncation=False, verbose=False).input_ids)
+
+        alone = measured(0)
+        assert alone != 40
+        with ThreadPoolExecutor(4) as pool:
+            works = [pool.submit(work, n) for n in range(400) for work in (padded, measured)]
+        assert [work.result() for work in works] == [40, alone] * 400
