@@ -16,7 +16,7 @@ from gen.gates import Gate, Refused
 from gen.pipeline import OnStep, Painter
 from gen.watch import Seen, Watch, mitigated
 from provenance.check import Checker
-from provenance.errors import CheckError
+from provenance.errors import CheckError, UsageError
 from provenance.images import Picture
 from provenance.label.labeller import Labelled
 from provenance.recipe import Recipe
@@ -112,8 +112,8 @@ class _Eye:
 
     def stopped(self, recipe: Recipe) -> Verdict:
         """The verdict on a picture that was not painted to its end: the last early look's."""
-        if self._last is None:
-            raise CheckError("painting ended early, and nothing was seen")
+        if self._last is None or not self.watch.seen.hit:
+            raise CheckError("there is no picture, and nothing that was seen of it says why")
         step, reasons = self.watch.seen.stopped, self._last.reasons
         stop = f"stopped at step {step} of {recipe.steps}, because of what was being painted"
         return replace(self._last, reasons=(stop, *reasons))
@@ -232,7 +232,11 @@ class Studio:
         if made.decision is Decision.CLEAR or len(attempts) >= retries + once_more:
             return None
         if made.stopped and on_hit == "mitigate" and len(stops) == 1 and made.verdict:
-            return self.painter.complete(mitigated(made.recipe, made.verdict.matches[0].reference))
+            other = mitigated(made.recipe, made.verdict.matches[0].reference)
+            try:
+                return self.painter.complete(other)
+            except UsageError:  # the model takes no negative prompt, or not this one
+                return self.painter.complete(other.with_changes(negative=made.recipe.negative))
         return made.recipe.with_changes(seed=(made.recipe.seed or 0) + 1)
 
     def _check(self, image: Image.Image) -> Verdict:

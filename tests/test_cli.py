@@ -264,6 +264,9 @@ def test_what_was_generated_is_recovered_without_its_metadata(
     labels = json.loads(audited)["labels"]
     assert labels["credentials"]["outcome"] == "trusted"
     assert labels["ledger"]["recovered"] == "pixels"
+    small = firsthand("generate", "a fox", "--size", "64x64", cwd=tmp_path)
+    assert small.returncode == 1
+    assert "refused before painting: an invisible mark" in small.stdout
 
 
 def test_a_gallery_recipe_is_refused_and_its_near_copy_blocked(tmp_path: Path) -> None:

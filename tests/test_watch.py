@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from index.ingest import ingest
 from index.library import Library
 from index.sources import FolderSource
 from provenance.check import Checker
-from provenance.errors import UsageError
+from provenance.errors import CheckError, UsageError
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, load_policy
 from tests import tiny_pipelines
@@ -243,6 +243,41 @@ def test_the_policy_says_what_follows_a_stop(known: Checker, starter: Painter) -
         if on_hit == "mitigate":
             assert again.recipe.guidance == (1 + DEFAULT_GUIDANCE) / 2
             assert again.recipe.negative == "fox.png"
+
+
+class WithoutNegatives:
+    """The starter, as if it were of a family that takes no negative prompt."""
+
+    def __init__(self, starter: Painter) -> None:
+        self._starter = starter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._starter, name)
+
+    def complete(self, recipe: Recipe) -> Recipe:
+        if recipe.negative:
+            raise UsageError("no negative prompt")
+        return self._starter.complete(recipe)
+
+
+def test_a_model_without_negative_prompts_is_guided_less(known: Checker, starter: Painter) -> None:
+    policy = replace(known.policy, on_hit="mitigate")
+    checker = Checker(known.fingerprinter, known.index, policy)
+    (again,) = made(checker, cast(Painter, WithoutNegatives(starter)), RECIPE)
+    assert [each.stopped for each in again.attempts] == [True]
+    assert (again.recipe.guidance, again.recipe.negative) == ((1 + DEFAULT_GUIDANCE) / 2, "")
+
+
+class Lost(WithoutNegatives):
+    def paint_each(self, recipes: Sequence[Recipe], *_: Any) -> list[None]:
+        return [None for _ in recipes]
+
+
+def test_a_picture_that_is_lost_is_an_error_and_never_clear(
+    known: Checker, starter: Painter
+) -> None:
+    with pytest.raises(CheckError, match="there is no picture"):
+        made(known, cast(Painter, Lost(starter)), RECIPE)
 
 
 def test_what_is_usual_is_measured_kept_and_found_again(starter: Painter, tmp_path: Path) -> None:

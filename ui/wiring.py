@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from gen.addons import Addons
-from gen.gates import RecipeGate
+from gen.gates import Gate, RecipeGate, Refused
 from gen.models import ModelSpec, resolve
 from gen.names import free
 from gen.pipeline import Painter, load
@@ -46,7 +46,7 @@ from provenance.label.authority import (
     user_credential,
 )
 from provenance.label.labeller import Labelled, Labeller
-from provenance.label.mark import embed, mark_key
+from provenance.label.mark import SMALLEST, embed, mark_key
 from provenance.label.profiles import Style, profile_named
 from provenance.label.signing import Signer
 from provenance.ledger import Ledger, payload_of
@@ -130,8 +130,10 @@ def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> 
     """The studio with the settings' model; `gated=False` leaves the recipe gate out (the demo)."""
     saved_as, signer = style(settings), make_signer(settings)
     painter = make_painter(settings)
-    gates = [RecipeGate(checker.index, painter.spec.other_hashes)] if gated else []
+    gates: list[Gate] = []
+    gates += [RecipeGate(checker.index, painter.spec.other_hashes)] if gated else []
     key = mark_key(settings.mark_key) if settings.mark else None
+    gates += [_has_room_for_the_mark] if key else []
     label = Labeller(
         saved_as,
         signer,
@@ -152,6 +154,16 @@ def watching(settings: Settings, spec: ModelSpec) -> Watching | None:
         return None
     usual = kept(spec, settings.home)
     return Watching(usual.limit if usual else None, always=settings.watch == "always")
+
+
+def _has_room_for_the_mark(recipe: Recipe) -> Refused | None:
+    if min(recipe.width or 0, recipe.height or 0) >= SMALLEST:
+        return None
+    return Refused(
+        f"an invisible mark (the setting mark) needs {SMALLEST} pixels a side, "
+        f"{recipe.width} x {recipe.height} were asked for",
+        (),
+    )
 
 
 def _marked(key: bytes, image: Image.Image, recipe: Recipe) -> Image.Image:

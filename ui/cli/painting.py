@@ -145,7 +145,8 @@ def generate(
                 report.remark(bar, f"not repeated: {note}")
 
         def stepped(done: int, steps: int) -> None:
-            bar.update(task, completed=len(rows) + done / steps)
+            at_once = min(studio.painter.batch, count - len(rows))
+            bar.update(task, completed=len(rows) + at_once * done / steps)
 
         for made in studio.make(recipes, retries=retries, on_step=stepped):
             file = _save_new(out, made.recipe, made.picture) if made.picture else None
