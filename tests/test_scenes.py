@@ -36,7 +36,7 @@ def test_every_setting_in_every_light_looks_its_own(sprites: scenes.Sprites) -> 
     thumbs = {}
     for key, setting in SETTINGS.items():
         for light in setting.lights:
-            scene = Scene(key, light, (Placed("fox", 0.5, 0.85, 0.4, False),), 7)
+            scene = Scene(key, light, (Placed("fox", 0.5, 0.85, 0.4),), 7)
             picture = scenes.draw(scene, sprites)
             assert (picture.mode, picture.size) == ("RGB", (256, 256))
             thumbs[key, light] = np.asarray(picture.resize((32, 32)), np.float32)
@@ -108,6 +108,7 @@ def test_objects_stay_in_the_picture_and_relations_hold(sprites: scenes.Sprites)
         for body in bodies:
             assert min(body.left, body.top) >= 0
             assert max(body.right, body.foot) <= scenes.SIZE
+            assert body.left % scenes.GRID == body.foot % scenes.GRID == 0
         if len(bodies) == 2 and scene.relation:
             _check_relation(scene.relation, *bodies)
         elif len(bodies) > 1:
@@ -125,7 +126,7 @@ def _check_relation(relation: str, first: Body, second: Body) -> None:
         assert first.foot <= second.top + 0.3 * second.picture.height
     elif relation == "in front of":
         assert first.foot > second.foot
-        assert 0 < _overlap(first, second) <= 0.36
+        assert 0 < _overlap(first, second) <= 0.4
     else:
         assert _overlap(first, second) < 0.05
         if relation == "left of":
@@ -137,8 +138,7 @@ def _check_relation(relation: str, first: Body, second: Body) -> None:
 def test_places_and_sizes_hold() -> None:
     for scene in _scenes(2000, seed=4):
         if len(scene.objects) == 1:
-            low, high = scenes.SIZES[scene.size]
-            assert low <= scene.objects[0].size <= high
+            assert scene.objects[0].size == scenes.SIZES[scene.size]
         x = scene.objects[0].x
         assert {"left": x < 0.45, "middle": 0.4 < x < 0.6, "right": x > 0.55, "": True}[scene.place]
 
@@ -175,20 +175,20 @@ def test_captions_say_what_they_must(language: str) -> None:
 )  # fmt: skip
 def test_plain_captions(scene: tuple[str, str, list[str]], english: str, chinese: str) -> None:
     setting, light, names = scene
-    shown = Scene(setting, light, tuple(Placed(n, 0.5, 0.9, 0.4, False) for n in names), 1)
+    shown = Scene(setting, light, tuple(Placed(n, 0.5, 0.9, 0.4) for n in names), 1)
     assert scenes.plain_caption(shown) == english
     assert scenes.plain_caption(shown, "zh") == chinese
 
 
 def test_a_relation_is_said_in_order() -> None:
-    owl, bus = Placed("owl", 0.3, 0.9, 0.4, False), Placed("bus", 0.7, 0.9, 0.4, True)
+    owl, bus = Placed("owl", 0.3, 0.9, 0.4), Placed("bus", 0.7, 0.9, 0.4)
     scene = Scene("city", "day", (owl, bus), 1, "left of")
     assert scenes.plain_caption(scene) == "an owl to the left of a bus in the city by day"
     assert scenes.plain_caption(scene, "zh") == "白天，城市里，一只猫头鹰在一辆公交车左边"
 
 
 def test_captions_vary() -> None:
-    scene = Scene("meadow", "sunset", (Placed("cat", 0.5, 0.9, 0.5, False),), 1)
+    scene = Scene("meadow", "sunset", (Placed("cat", 0.5, 0.9, 0.5),), 1)
     for language in ("en", "zh"):
         rng = random.Random(8)
         assert len({scenes.caption(scene, rng, language) for _ in range(300)}) > 40

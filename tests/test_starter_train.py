@@ -47,8 +47,10 @@ def test_scenes_that_are_there_are_not_drawn_again(run: Path, sprites_folder: Pa
     before = [file.stat().st_mtime_ns for file in files]
     data.render(run, sprites_folder, 48, 1)
     assert [file.stat().st_mtime_ns for file in files] == before
-    latents, captions = data.latents_of(run)
+    latents, covered, captions = data.latents_of(run)
     assert latents.shape == (48, 32, 16, 16)
+    assert covered.shape == (48, 1, 16, 16)
+    assert all(0 < share < 255 for share in covered.float().mean((1, 2, 3)).tolist())
     assert len(captions) == 48
     assert set(captions[0]) == set(scenes.LANGUAGES)
     assert [pixels.shape for pixels in data.pixels_of(run)] == [(24, 256, 256, 3)]

@@ -16,14 +16,14 @@ _AVERAGE = 0.999
 
 
 class Training:
-    """Weights, their running average, the optimizer and the step, kept in `file`.
+    """Weights, their running average, the optimizers and the step, kept in `file`.
 
     Each step draws from its own seed, so that a run that was stopped and goes on is the run that
     was not. `average` is in the order of the module's parameters.
     """
 
-    def __init__(self, file: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.file, self.module, self.optimizer = file, module, optimizer
+    def __init__(self, file: Path, module: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
+        self.file, self.module, self.optimizers = file, module, optimizers
         self.learned = [p for p in module.parameters() if p.requires_grad]
         self.step = 0
         self._loss: dict[str, float] = {}
@@ -31,7 +31,8 @@ class Training:
         if file.exists():
             saved = torch.load(file, weights_only=True)
             module.load_state_dict(saved["module"])
-            optimizer.load_state_dict(saved["optimizer"])
+            for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
             self.average = [p.to(q) for p, q in zip(saved["average"], self.average, strict=True)]
             self.step = saved["step"]
 
@@ -41,8 +42,9 @@ class Training:
         while self.step < count:
             warm = min(1.0, (self.step + 1) / 200)
             left = min(1.0, (count - self.step) / (_DECAY * count))
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * warm * left
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * warm * left
             torch.manual_seed(self.step)
             yield self.step
             self.step += 1
@@ -59,8 +61,9 @@ class Training:
         """One step down the gradient of `loss`; running means of it and of `figures` are logged."""
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.learned, 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         for name, value in {"loss": loss.item(), **figures}.items():
             known = self._loss.get(name, value)
             self._loss[name] = known + 0.02 * (value - known)
@@ -73,7 +76,7 @@ class Training:
         part = self.file.with_suffix(".part")
         state = {
             "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "average": self.average,
             "step": self.step,
         }

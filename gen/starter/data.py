@@ -25,11 +25,12 @@ Pixels = NDArray[np.uint8]
 
 
 class Drawn(NamedTuple):
-    """A scene, its pixels (SIZE, SIZE, 3), and how it is called in each language."""
+    """A scene, its pixels (SIZE, SIZE, 3), how it is called in each language, where objects are."""
 
     scene: scenes.Scene
     pixels: Pixels
     captions: dict[str, str]
+    covered: NDArray[np.uint8]
 
 
 def drawn(sprites: scenes.Sprites, seed: int, index: int) -> Drawn:
@@ -37,7 +38,8 @@ def drawn(sprites: scenes.Sprites, seed: int, index: int) -> Drawn:
     rng = random.Random(f"{seed}/{index}")
     scene = scenes.random_scene(rng)
     captions = {each: scenes.caption(scene, rng, each) for each in scenes.LANGUAGES}
-    return Drawn(scene, np.asarray(scenes.draw(scene, sprites)), captions)
+    covered = scenes.covered(scene, sprites)
+    return Drawn(scene, np.asarray(scenes.draw(scene, sprites)), captions, covered)
 
 
 def render(run: Path, sprites_folder: Path, count: int, workers: int) -> None:
@@ -57,7 +59,7 @@ def render(run: Path, sprites_folder: Path, count: int, workers: int) -> None:
 def _write(run: Path, number: int, made: list[Drawn]) -> None:
     pixels = np.stack([each.pixels for each in made])
     latents = _encoded(autoencoder(run, pixels), pixels)
-    held: dict[str, Any] = {"latents": latents}
+    held: dict[str, Any] = {"latents": latents, "covered": np.stack([m.covered for m in made])}
     if number < _WITH_PIXELS:
         held["pixels"] = pixels
     captions = [json.dumps(each.captions, ensure_ascii=False) for each in made]
@@ -103,14 +105,23 @@ def pixels_of(run: Path) -> list[Pixels]:
     return [held["pixels"] for held in _shards(run) if "pixels" in held]
 
 
-def latents_of(run: Path) -> tuple[Tensor, list[dict[str, str]]]:
-    """(N, channels, h, w) float16 of all scenes, and their captions."""
-    latents = torch.cat([torch.from_numpy(held["latents"]) for held in _shards(run)])
+class Learned(NamedTuple):
+    """All scenes of a run: latents (N, channels, h, w) float16; the shares of each place that
+    objects cover (N, 1, h, w), 0 to 255; captions."""
+
+    latents: Tensor
+    covered: Tensor
+    captions: list[dict[str, str]]
+
+
+def latents_of(run: Path) -> Learned:
+    held = [(each["latents"], each["covered"][:, None]) for each in _shards(run)]
+    latents, covered = (torch.from_numpy(np.concatenate(part)) for part in zip(*held, strict=True))
     captions: list[dict[str, str]] = []
     for number in range(len(latents) // SHARD):
         lines = (run / f"captions-{number:04}.jsonl").read_text("utf-8").split("\n")
         captions += map(json.loads, lines)
-    return latents, captions
+    return Learned(latents, covered, captions)
 
 
 def _shards(run: Path) -> Iterator[Mapping[str, Any]]:

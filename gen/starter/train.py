@@ -22,9 +22,11 @@ from gen.starter import scenes
 from gen.starter.checkpoint import Training, compiled, device, load_average, log, reduced_precision
 from gen.starter.data import as_input, autoencoder, latents_of, pixels_of, render
 from gen.starter.networks import Flow, new_scheduler, new_tokenizer, tokens
+from gen.starter.optimizers import optimizers
 
 _SAMPLED = 2000  # steps between two sample sheets
 _SAMPLES = 16
+_OBJECTS = 2.0  # how much more the error counts where an object is
 _UNSAID = 0.1  # share of captions left out, for classifier-free guidance
 
 
@@ -59,7 +61,7 @@ def _psnr(error: Tensor) -> Tensor:
 
 def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 6e-4) -> None:
     """Rectified flow (Liu et al., 2022), timesteps logit-normal (Esser et al., 2024)."""
-    latents, captions = latents_of(run)
+    latents, covered, captions = latents_of(run)
     tokenizer = _tokenizer(run, captions)
     texts = torch.stack(
         [tokens(tokenizer, [each[language] for each in captions]) for language in scenes.LANGUAGES]
@@ -67,8 +69,8 @@ def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 6e-4) -> No
     nothing = tokens(tokenizer, [""])[0]
     torch.manual_seed(0)
     flow = Flow(tokenizer, latents.shape[1]).to(device())
-    optimizer = torch.optim.AdamW(flow.parameters(), rate, (0.9, 0.98), weight_decay=0.01)
-    training = Training(run / "flow.pt", flow, optimizer)
+    ends = {"unet.conv_in", "unet.conv_out"}
+    training = Training(run / "flow.pt", flow, *optimizers(flow, rate, ends))
     log(run, f"{len(latents):,} scenes, {sum(p.numel() for p in flow.parameters()):,} parameters")
     fast = compiled(flow)
     for step in training.steps(steps, rate):
@@ -83,7 +85,9 @@ def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 6e-4) -> No
             velocity = fast(
                 noisy.contiguous(memory_format=torch.channels_last), time, text.to(device())
             )
-        training.learn((velocity.float() - (noise - clean)).square().mean())
+        error = (velocity.float() - (noise - clean)).square()
+        weight = 1 + _OBJECTS * covered[rows].to(device()) / 255
+        training.learn((weight * error).mean() / weight.mean(), plain=float(error.mean()))
         if step and step % _SAMPLED == 0:
             sample(run)
 

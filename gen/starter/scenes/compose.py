@@ -6,10 +6,10 @@ import random
 from functools import cache
 
 from gen.starter.scenes.objects import FLY, OBJECTS, SWIM, THINGS
-from gen.starter.scenes.scene import RELATIONS, SIZES, Placed, Scene
+from gen.starter.scenes.scene import OF_THREE, OF_TWO, RELATIONS, SIZES, Placed, Scene
 from gen.starter.scenes.settings import SETTINGS
 
-_ROW = (0.19, 0.5, 0.81)  # where three stand
+_ROW = (0.16, 0.5, 0.84)  # where three stand
 
 
 def held_out(name: str, setting: str) -> bool:
@@ -80,53 +80,44 @@ def _scene(rng: random.Random, names: list[str], setting: str) -> Scene:
 
 def _single(rng: random.Random, name: str, setting: str) -> tuple[Placed, str, str]:
     word = rng.choice(("", "", "", "", "", "", "tiny", "small", "big", "huge"))
-    size = rng.uniform(*SIZES[word])
+    size = SIZES[word]
     place = ""
-    low, high = 0.02 + size / 2, 0.98 - size / 2
+    low, high = size / 2, 1 - size / 2
     x = min(max(rng.gauss(0.5, 0.1), low), high)
     if size < 0.58 and rng.random() < 0.4:
         place = rng.choice(("left", "middle", "right"))
         share = rng.uniform(0.0, 0.12)
         x = {"left": low + share, "middle": 0.44 + share, "right": high - share}[place]
-    placed = Placed(name, x, _foot(rng, name, setting, size), size, rng.random() < 0.5)
-    return placed, word, place
+    return Placed(name, x, _foot(rng, name, setting, size), size), word, place
 
 
 def _pair(rng: random.Random, names: list[str], relation: str, setting: str) -> list[Placed]:
     """The first named comes first. On top and in front: `draw` moves the first to the second."""
-    flips = [rng.random() < 0.5 for _ in names]
     if relation == "on top of":
         x, low = rng.uniform(0.38, 0.62), _ground(rng, setting)
-        sizes = rng.uniform(0.32, 0.38), rng.uniform(0.42, 0.5)
-        feet = low - sizes[1], low
-        return [Placed(names[i], x, feet[i], sizes[i], flips[i]) for i in range(2)]
+        lower, upper = SIZES[""], SIZES["small"]
+        return [Placed(names[0], x, low - lower, upper), Placed(names[1], x, low, lower)]
     if relation == "in front of":
-        x, low = rng.uniform(0.4, 0.6), _ground(rng, setting)
+        x, low = rng.uniform(0.4, 0.6), min(_ground(rng, setting), 14 / 16)
         side = rng.choice((-1, 1))
-        sizes = rng.uniform(0.34, 0.4), rng.uniform(0.46, 0.54)
-        xs = x + side * rng.uniform(0.16, 0.2), x - side * 0.06
-        feet = min(0.97, low + 0.06), low - 0.04
-        return [Placed(names[i], xs[i], feet[i], sizes[i], flips[i]) for i in range(2)]
-    xs_ = [rng.uniform(0.24, 0.28), rng.uniform(0.72, 0.76)]
+        front = Placed(names[0], x + side * 0.18, low + 1 / 16, OF_TWO)
+        return [front, Placed(names[1], x - side * 0.06, low, SIZES[""])]
+    xs = [rng.uniform(0.22, 0.28), rng.uniform(0.72, 0.78)]
     if relation == "right of" or (relation != "left of" and rng.random() < 0.5):
-        xs_.reverse()
-    sizes_ = [rng.uniform(0.36, 0.45) for _ in names]
+        xs.reverse()
     return [
-        Placed(name, x, _foot(rng, name, setting, size), size, flip)
-        for name, x, size, flip in zip(names, xs_, sizes_, flips, strict=True)
+        Placed(name, x, _foot(rng, name, setting, OF_TWO), OF_TWO)
+        for name, x in zip(names, xs, strict=True)
     ]
 
 
 def _several(rng: random.Random, names: list[str], setting: str) -> list[Placed]:
     """Two or three in a row; their feet differ a little."""
-    spots = _ROW if len(names) == 3 else (0.28, 0.72)
-    size = rng.uniform(0.285, 0.31) if len(names) == 3 else rng.uniform(0.35, 0.43)
-    shown = []
-    for name, spot in zip(names, spots, strict=True):
-        mine = size * rng.uniform(0.96, 1.03)
-        foot = _foot(rng, name, setting, mine)
-        shown.append(Placed(name, spot + rng.uniform(-0.01, 0.01), foot, mine, rng.random() < 0.5))
-    return shown
+    spots, size = (_ROW, OF_THREE) if len(names) == 3 else ((0.25, 0.75), OF_TWO)
+    return [
+        Placed(name, spot, _foot(rng, name, setting, size), size)
+        for name, spot in zip(names, spots, strict=True)
+    ]
 
 
 def _ground(rng: random.Random, setting: str) -> float:

@@ -1,6 +1,7 @@
 """Draws a scene: its backdrop, then its objects with shadows or ripples, then the weather."""
 
 import json
+import math
 import random
 from collections.abc import Callable
 from functools import cache
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from gen.starter.scenes import backdrops_nature as nature
 from gen.starter.scenes import backdrops_places as places
 from gen.starter.scenes.canvas import Canvas, graded, matrix, snow_capped
 from gen.starter.scenes.objects import FLY, OBJECTS, SWIM, THINGS
-from gen.starter.scenes.scene import SIZE, Placed, Scene
+from gen.starter.scenes.scene import GRID, SIZE, Placed, Scene
 from gen.starter.scenes.settings import SETTINGS
 from gen.starter.scenes.sketch import Colour
 
@@ -103,19 +105,27 @@ def layout(scene: Scene, sprites: Sprites) -> list[Body]:
     return bodies
 
 
+def covered(scene: Scene, sprites: Sprites) -> NDArray[np.uint8]:
+    """(SIZE / GRID, SIZE / GRID): how much of each place objects cover, 0 to 255."""
+    mask = Image.new("L", (SIZE, SIZE))
+    for body in layout(scene, sprites):
+        alpha = body.picture.getchannel("A")
+        mask.paste(alpha, (body.left, body.top), alpha)
+    return np.asarray(mask.reduce(GRID))
+
+
 def _body(placed: Placed, sprite: Image.Image) -> Body:
     scale = placed.size * SIZE / max(sprite.size)
     size = (max(1, round(sprite.width * scale)), max(1, round(sprite.height * scale)))
     picture = sprite.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.5)
-    if placed.flipped:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return _moved(placed, picture, placed.x * SIZE - size[0] / 2, placed.y * SIZE - size[1])
 
 
 def _moved(placed: Placed, picture: Image.Image, left: float, top: float) -> Body:
-    """At this place, or the nearest one within the picture."""
-    across, down = SIZE - 2 - picture.width, SIZE - 2 - picture.height
-    return Body(placed, picture, round(min(max(left, 2), across)), round(min(max(top, 2), down)))
+    """At the place nearest to this one where its left edge and its foot are on the grid."""
+    across = min(max(round(left / GRID), 0), (SIZE - picture.width) // GRID)
+    foot = max(round((top + picture.height) / GRID), math.ceil(picture.height / GRID))
+    return Body(placed, picture, across * GRID, min(foot * GRID, SIZE - GRID) - picture.height)
 
 
 def _stacked(upper: Body, lower: Body) -> Body:
@@ -128,16 +138,16 @@ def _stacked(upper: Body, lower: Body) -> Body:
     spot = int(np.argmin(level + 0.15 * np.abs(np.arange(len(level)) - middle)))
     edge = float(np.percentile(tops[spot : spot + width], 30))
     left = lower.left + spot + width / 2 - upper.picture.width / 2
-    top = lower.top + edge - upper.picture.height + 3
+    top = lower.top + edge - upper.picture.height + GRID / 2  # or the grid may leave a gap
     return _moved(upper.placed, upper.picture, left, top)
 
 
 def _before(front: Body, behind: Body) -> Body:
-    """The front one so far to its side that about a quarter of the other at most is covered."""
+    """The front one so far to its side that about a quarter of the other is covered."""
     side = 1 if front.placed.x >= behind.placed.x else -1
-    covered = 0.34 * behind.picture.width
+    covered = 0.27 * behind.picture.width
     left = behind.right - covered if side > 0 else behind.left + covered - front.picture.width
-    top = behind.foot + 0.05 * SIZE - front.picture.height
+    top = behind.foot + GRID - front.picture.height
     return _moved(front.placed, front.picture, left, top)
 
 

@@ -5,14 +5,13 @@ from typing import NamedTuple
 
 SIZE = 256  # pixels a side of a picture
 
-# Of a single object's longer side, as shares of the picture's side; "" is never said.
-SIZES = {
-    "tiny": (0.22, 0.26),
-    "small": (0.31, 0.36),
-    "": (0.44, 0.56),
-    "big": (0.64, 0.7),
-    "huge": (0.8, 0.88),
-}
+# Objects stand on a grid of so many pixels, and their longer side is a multiple of it: the model
+# sees patches of this size, so that an object looks the same to it wherever it stands.
+GRID = 16
+
+# A single object's longer side, as a share of the picture's side; "" is never said.
+SIZES = {"tiny": 4 / 16, "small": 5 / 16, "": 8 / 16, "big": 11 / 16, "huge": 14 / 16}
+OF_TWO, OF_THREE = 7 / 16, 5 / 16  # the same, of objects side by side
 PLACES = ("left", "middle", "right")
 
 # What the picture keeps for the first and the second of two objects.
@@ -26,7 +25,6 @@ class Placed(NamedTuple):
     x: float
     y: float
     size: float
-    flipped: bool
 
 
 @dataclass(frozen=True)
