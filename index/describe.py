@@ -102,9 +102,7 @@ class _Work:
     ) -> list[Lacking]:
         """Describes each picture from its file; returns those whose file shows another one."""
         failed: list[Lacking] = []
-        found = scan(
-            [path for _, path in todo], self.factory, workers=self.workers, thumbnails=False
-        )
+        found = scan([path for _, path in todo], self.factory, workers=self.workers)
         for batch in batched(zip(todo, found, strict=True), BATCH):
             good = []
             for (picture, _), got in batch:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from index.catalog import NewReference
 from index.library import Library
 from index.sources import Item, Source
-from provenance.scan import FingerprinterFactory, Scanned, scan
+from provenance.scan import FingerprinterFactory, Reading, Scanned, scan
 
 T = TypeVar("T")
 
@@ -47,9 +47,8 @@ def ingest(
         todo = list(_missing(items, library))
         tally.already_there = len(items) - len(todo)
         on_progress(tally, len(items))
-        results = scan(
-            [item.path for item in todo], factory, workers=workers, thumbnails=thumbnails
-        )
+        files = [item.path for item in todo]
+        results = scan(files, factory, workers=workers, reading=Reading(thumbnails))
         for batch in batched(zip(todo, results, strict=True), BATCH):
             library.add([n for item, got in batch if (n := _reference(source, item, got))])
             tally.unreadable += [(i.uri, got.error) for i, got in batch if got.error]

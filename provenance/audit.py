@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from provenance.check import Asked, Checker
 from provenance.groups import Grouping, Link
+from provenance.inspect import payload
 from provenance.ledger import Ledger
-from provenance.scan import FingerprinterFactory, Scanned, scan
+from provenance.scan import PLAIN, FingerprinterFactory, Reading, Scanned, scan
 from provenance.verdict import NO_VERDICT, Verdict
 
 Finding = dict[str, Any]
@@ -28,17 +29,17 @@ def audit(
     journal: "Journal | None" = None,
     grouping: Grouping | None = None,
     ledger: Ledger | None = None,
-    anchors: str = "",
+    reading: Reading = PLAIN,
 ) -> Iterator[Finding]:
     """A finding for each path, in order. Raises CheckError when the check itself cannot run.
 
     `factory` makes the fingerprinter of each worker process, with the checker's descriptors.
     With `grouping` a finding has what `grouped` needs; with `ledger` the labels say what was made
-    here, by its pixels or by similarity. `anchors` are certificates (PEM) of trusted signers.
+    here, by its pixels, its mark (where `reading` looks for marks) or by similarity.
     """
     known = journal.findings(paths) if journal is not None else {}
     todo = [path for path in paths if path not in known]
-    scanned_files = scan(todo, factory, workers=workers, thumbnails=False, anchors=anchors)
+    scanned_files = scan(todo, factory, workers=workers, reading=reading)
     fresh = _judged(scanned_files, checker, ledger)
     for path in paths:
         if finding := known.get(path):
@@ -163,7 +164,10 @@ def _batches(files: Iterable[Scanned]) -> Iterator[list[Scanned]]:
 
 
 def _finding(scanned: Scanned, verdict: Verdict | None, ledger: Ledger | None) -> Finding:
-    entry = ledger.traced(scanned.fingerprint) if ledger and scanned.fingerprint else None
+    entry = None
+    if ledger and scanned.fingerprint:
+        mark = payload(scanned.labels.get("marks", ()))
+        entry = ledger.traced(scanned.fingerprint, payload=mark)
     return {
         "path": str(scanned.path),
         **(verdict.to_json() if verdict else NO_VERDICT),

@@ -33,6 +33,7 @@ MAX_RAW = 50_000  # characters of a text that are passed on
 MAX_DEPTH = 20
 MAX_FOUND = 500  # places
 MAX_LABELS = 20  # claims, and parents, that an audit passes on
+_OWN_MARK = "firsthand-mark"
 
 
 @dataclass(frozen=True)
@@ -136,16 +137,31 @@ def _traced(
         image = upright(stored)
     except DecodeError:
         return [], None
-    marks = [asdict(claim) for claim in pipeline_marks(image)]
-    own = detect(image, traces.key, parts=True) if traces.key else None
-    if own:
-        marks.append({"what": "firsthand-mark", "value": own.payload.hex(), "source": "pixels",
-                      "strength": "measured", "chance": own.chance})  # fmt: skip
+    found = marks(image, traces.key, parts=True)
     if not traces.ledger:
-        return marks, None
+        return found, None
     (print_,) = fingerprinter().describe([image])
-    entry = traces.ledger.traced(print_, data, own.payload if own else None)
-    return marks, entry.to_json() if entry else None
+    entry = traces.ledger.traced(print_, data, payload(found))
+    return found, entry.to_json() if entry else None
+
+
+def marks(image: Image.Image, key: bytes | None, *, parts: bool) -> list[dict[str, Any]]:
+    """The marks in an RGB picture: those of known pipelines, and this home's, by its key.
+
+    With `parts` this home's is found where edges were cut off too, which takes seconds.
+    """
+    found = [asdict(claim) for claim in pipeline_marks(image)]
+    own = detect(image, key, parts=parts) if key else None
+    if own:
+        found.append({"what": _OWN_MARK, "value": own.payload.hex(), "source": "pixels",
+                      "strength": "measured", "chance": own.chance})  # fmt: skip
+    return found
+
+
+def payload(found: Sequence[dict[str, Any]]) -> bytes | None:
+    """What this home's mark carries, where it is among the marks that were found."""
+    own = [bytes.fromhex(mark["value"]) for mark in found if mark["what"] == _OWN_MARK]
+    return own[0] if own else None
 
 
 def best_recipe(found: Sequence[Found]) -> Recipe | None:

@@ -20,7 +20,7 @@ from PIL import Image
 from provenance.errors import CheckError, DecodeError
 from provenance.fingerprint import Fingerprint, Fingerprinter
 from provenance.images import Picture, read_file, read_picture
-from provenance.inspect import MAX_LABELS, Said, heard, labels
+from provenance.inspect import MAX_LABELS, Said, heard, labels, marks
 from provenance.recipe import Recipe
 
 FingerprinterFactory = Callable[[], Fingerprinter]
@@ -31,6 +31,23 @@ _SHARES = 8  # chunks for each process, at least
 _AHEAD = 4  # chunks for each process that are in work or done: bounds what waits in memory
 _HELD = 24 * 2**20  # bytes
 _INLINE = 48  # files for which starting processes would take longer than the work
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is wanted of each file beside its fingerprint.
+
+    `anchors` are certificates (PEM) by which Content Credentials in the files are trusted. With
+    `marks` pixels are searched for marks; this home's by `mark_key`, where it has one.
+    """
+
+    thumbnails: bool = False
+    anchors: str = ""
+    marks: bool = False
+    mark_key: bytes | None = None
+
+
+PLAIN = Reading()
 
 
 @dataclass(frozen=True)
@@ -55,22 +72,20 @@ def scan(
     factory: FingerprinterFactory,
     *,
     workers: int,
-    thumbnails: bool,
-    anchors: str = "",
+    reading: Reading = PLAIN,
 ) -> Iterator[Scanned]:
     """The files' results in the order of `paths`. `factory` makes each process's fingerprinter.
 
-    `anchors` are certificates (PEM) by which Content Credentials in the files are trusted. Raises
-    CheckError when a process dies, as it does when memory runs out.
+    Raises CheckError when a process dies, as it does when memory runs out.
     """
     if workers < 2 or len(paths) <= _INLINE:
         _hold_memory()
         fingerprinter = factory()
         for path in paths:
-            yield _scan_one(path, fingerprinter, thumbnails, anchors)
+            yield _scan_one(path, fingerprinter, reading)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start, (factory, thumbnails, anchors))
+    pool = ProcessPoolExecutor(workers, context, _start, (factory, reading))
     waiting: deque[Future[list[Scanned]]] = deque()
     try:
         step = max(1, min(_CHUNK, len(paths) // (workers * _SHARES)))
@@ -95,19 +110,22 @@ def thumbnail(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _scan_one(path: Path, fingerprinter: Fingerprinter, thumbnails: bool, anchors: str) -> Scanned:
+def _scan_one(path: Path, fingerprinter: Fingerprinter, reading: Reading) -> Scanned:
     try:
-        picture, said = _read(path, anchors)
+        picture, said = _read(path, reading.anchors)
     except DecodeError as error:
         return Scanned(path, error=str(error))
+    told = labels(said)
+    if reading.marks and (found := marks(picture.image, reading.mark_key, parts=False)):
+        told["marks"] = found
     return Scanned(
         path,
         fingerprint=fingerprinter.describe([picture.image])[0],
         frames=picture.frames,
         recipe=said.recipe,
         parents=tuple(parent["uri"] for parent in said.parents[:MAX_LABELS]),
-        labels=labels(said),
-        thumbnail=thumbnail(picture.image) if thumbnails else None,
+        labels=told,
+        thumbnail=thumbnail(picture.image) if reading.thumbnails else None,
     )
 
 
@@ -119,13 +137,13 @@ def _read(path: Path, anchors: str) -> tuple[Picture, Said]:
 
 
 # One process's state: its fingerprinter, made when the process starts, and what else it needs.
-_process: dict[str, tuple[Fingerprinter, bool, str]] = {}
+_process: dict[str, tuple[Fingerprinter, Reading]] = {}
 
 
-def _start(factory: FingerprinterFactory, thumbnails: bool, anchors: str) -> None:
+def _start(factory: FingerprinterFactory, reading: Reading) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which a fingerprinter may load
     _hold_memory()
-    _process["state"] = factory(), thumbnails, anchors
+    _process["state"] = factory(), reading
 
 
 def _work(paths: Sequence[Path]) -> list[Scanned]:

@@ -259,6 +259,11 @@ def test_what_was_generated_is_recovered_without_its_metadata(
     assert {row["ledger"]["recipe"]["seed"] for row in rows} == {5}
     assert rows[0]["ledger"]["manifest"].startswith("urn:c2pa:")
     assert all(row["marks"][0]["what"] == "firsthand-mark" for row in rows)
+    for marks, recovered in (((), "similarity"), (("--marks",), "mark")):
+        audited = firsthand("audit", resized, *marks, "--json", "-")
+        labels = json.loads(audited.stdout.splitlines()[0])["labels"]
+        assert labels["ledger"]["recovered"] == recovered
+        assert bool(labels.get("marks")) == bool(marks)
     assert "1 entries, each as it was made" in firsthand("ledger", "verify").stdout
     (audited,) = firsthand("audit", file, "--fast", "--json", "-").stdout.splitlines()
     labels = json.loads(audited)["labels"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from gen.models import resolve
 from gen.pipeline import load
@@ -14,6 +15,8 @@ from gen.starter import checkpoint, data, evaluate, judge, scenes, train
 from gen.starter.evaluate import frechet, prompts, table
 from gen.starter.judge import Judge, Seen, judged
 from provenance.recipe import Recipe
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +96,22 @@ def test_what_is_exported_paints_in_both_languages(run: Path, tmp_path: Path) ->
         recipe = painter.complete(Recipe(prompt, seed=1, steps=2))
         picture = painter.paint(recipe, lambda done, steps: None)
         assert picture.size == (scenes.SIZE, scenes.SIZE)
+
+
+def test_a_new_run_goes_on_from_a_models_weights(
+    run: Path, tmp_path: Path, sprites_folder: Path
+) -> None:
+    train.train_flow(run, 2, batch=2)
+    train.export(run, tmp_path / "model")
+    further = tmp_path / "further"
+    train.begin(further, tmp_path / "model")
+    data.render(further, sprites_folder, 24, 1)
+    train.train_flow(further, 1, batch=2, rate=0.0)
+    train.export(further, tmp_path / "again")
+    before, after = (load_file(tmp_path / each / UNET) for each in ("model", "again"))
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    with pytest.raises(SystemExit, match="begun already"):
+        train.begin(further, tmp_path / "model")
 
 
 def test_the_encoder_keeps_most_of_what_it_sees(run: Path) -> None:

@@ -110,7 +110,7 @@ def _pictures(
     """Names, fingerprints, and the score from which on a candidate is set aside."""
     for reference, fingerprint in library.sample(count, _SEED):
         yield reference.uri, fingerprint, REVIEW_SCORE
-    for found in scan(files, factory, workers=workers, thumbnails=False):
+    for found in scan(files, factory, workers=workers):
         yield str(found.path), found.fingerprint, BLOCK_SCORE
 
 

@@ -77,9 +77,8 @@ def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
     for place in row["unread"]:
         yield "not read", f"{_clean(place)}: too large", "magenta"
     for mark in row["marks"]:
-        name = "this home's mark" if mark["what"] == "firsthand-mark" else "mark"
         luck = f", chance {mark['chance']:.1g}" if "chance" in mark else ""
-        yield "measured", f"{name}: {mark['value']} ({mark['source']}{luck})", "cyan"
+        yield "measured", f"{_mark(mark)} ({mark['source']}{luck})", "cyan"
     if held := row["credentials"]:
         style = {"trusted": "green", "broken": "red"}.get(held["outcome"], "dim")
         signer = _clean(held["signer"] or "")
@@ -97,6 +96,11 @@ _RECOVERED = {
     "mark": "by its mark; the picture itself may be changed",
     "similarity": "by similarity",
 }
+
+
+def _mark(mark: Row) -> str:
+    name = "this home's mark" if mark["what"] == "firsthand-mark" else "mark"
+    return f"{name}: {mark['value']}"
 
 
 def made_here(entry: Row) -> str:
@@ -118,6 +122,7 @@ def says(row: Row) -> str:
     line = [", ".join(parts)] if parts else []
     claims = [claim for claim in told.get("claims", ()) if claim["what"] in _TOLD]
     line += dict.fromkeys(f"{_TOLD[c['what']]} ({c['strength']})" for c in claims)
+    line += map(_mark, told.get("marks", ()))
     if parents := told.get("parents"):
         line.append(f"made from {_clean(parents[0]['uri'])}")
     if held := told.get("credentials"):

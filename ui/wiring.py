@@ -285,7 +285,7 @@ def known(settings: Settings) -> Iterator[Known | None]:
 
 @contextmanager
 def audit_records(
-    settings: Settings, roots: Sequence[Path], checker: Checker, *, groups: bool
+    settings: Settings, roots: Sequence[Path], checker: Checker, *, groups: bool, marks: bool
 ) -> Iterator[tuple[Journal, Grouping | None]]:
     """What an audit of these paths, by this policy and against this library, finds as it goes.
 
@@ -302,7 +302,7 @@ def audit_records(
             identity = pictures.version.partition("-")[0]
             inside = Checker(checker.fingerprinter, pictures, checker.policy)
             grouping = Grouping(inside, pictures)
-        basis = f"{checker.policy} {checker.index.version} {identity}"
+        basis = f"{checker.policy} {checker.index.version} {identity}{' marks' * marks}"
         journal = stack.enter_context(Journal(folder / "journal.jsonl", basis))
         yield journal, grouping
     shutil.rmtree(folder)

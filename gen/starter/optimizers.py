@@ -16,13 +16,15 @@ class ConvolutionMuon(torch.optim.Muon):
 
     def __init__(self, weights: list[nn.Parameter], rate: float) -> None:
         self._pairs = [(weight, nn.Parameter(_flat(weight.detach()))) for weight in weights]
+        if any(weight.data_ptr() != matrix.data_ptr() for weight, matrix in self._pairs):
+            raise ValueError("convolutions must be in channels_last memory, as matrices are views")
         matrices = [matrix for _, matrix in self._pairs]
         super().__init__(matrices, rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         for weight, matrix in self._pairs:
             matrix.grad = _flat(weight.grad) if weight.grad is not None else None
-        return super().step(closure)
+        return super().step(closure)  # type: ignore[no-untyped-call]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
@@ -38,7 +40,8 @@ def _flat(weight: Tensor) -> Tensor:
 def optimizers(module: nn.Module, rate: float, first_and_last: set[str]) -> list[Any]:
     """Muon for weights of two and four dimensions; AdamW for the others, for embeddings, and for
     the modules that are named in `first_and_last`."""
-    inner, outer = [], []
+    inner: list[nn.Parameter] = []
+    outer: list[nn.Parameter] = []
     for name, part in module.named_modules():
         for parameter in part.parameters(recurse=False):
             matrix = parameter.dim() in (2, 4) and not isinstance(part, nn.Embedding)

@@ -3,13 +3,18 @@
     python -m gen.starter.train scenes --sprites ../shared/data/sprites --run runs/starter
     python -m gen.starter.train flow --run runs/starter --steps 12000
     python -m gen.starter.train decoder --run runs/starter --steps 3000
-    python -m gen.starter.train export --run runs/starter --out gen/starter/model
+    python -m gen.starter.train export --run runs/starter --model gen/starter/model
 
-`flow` and `decoder` need only `scenes`. More steps than a run has had go on from its end.
+`flow` and `decoder` need only `scenes`. More steps than a run has had go on from its end. A new run
+goes on from the weights of a model folder, the bundled one's unless another is named, where it is
+begun with
+
+    python -m gen.starter.train begin --run runs/further --model gen/starter/model
 """
 
 import argparse
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +31,19 @@ from gen.starter.optimizers import optimizers
 
 _SAMPLED = 2000  # steps between two sample sheets
 _SAMPLES = 16
+_BEGUN = "begun"  # folder of the model that a run goes on from
 _OBJECTS = 2.0  # how much more the error counts where an object is
 _UNSAID = 0.1  # share of captions left out, for classifier-free guidance
+
+
+def begin(run: Path, model: Path) -> None:
+    """Has a new run go on from a model's weights: its latents and its tokens are the model's."""
+    run.mkdir(parents=True, exist_ok=True)
+    if (run / "vae").exists():
+        raise SystemExit(f"{run} is begun already; name a folder for a new run with --run")
+    shutil.copytree(model, run / _BEGUN)
+    for part in ("tokenizer", "vae"):
+        shutil.copytree(model / part, run / part)
 
 
 def train_decoder(run: Path, steps: int, batch: int = 8, rate: float = 6e-4) -> None:
@@ -59,7 +75,7 @@ def _psnr(error: Tensor) -> Tensor:
     return 10 * torch.log10(4 / error.square().mean())
 
 
-def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 6e-4) -> None:
+def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 2e-3) -> None:
     """Rectified flow (Liu et al., 2022), timesteps logit-normal (Esser et al., 2024)."""
     latents, covered, captions = latents_of(run)
     tokenizer = _tokenizer(run, captions)
@@ -69,6 +85,8 @@ def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 6e-4) -> No
     nothing = tokens(tokenizer, [""])[0]
     torch.manual_seed(0)
     flow = Flow(tokenizer, latents.shape[1]).to(device())
+    if (run / _BEGUN).is_dir():
+        flow.take(run / _BEGUN)
     ends = {"unet.conv_in", "unet.conv_out"}
     training = Training(run / "flow.pt", flow, *optimizers(flow, rate, ends))
     log(run, f"{len(latents):,} scenes, {sum(p.numel() for p in flow.parameters()):,} parameters")
@@ -87,7 +105,7 @@ def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 6e-4) -> No
             )
         error = (velocity.float() - (noise - clean)).square()
         weight = 1 + _OBJECTS * covered[rows].to(device()) / 255
-        training.learn((weight * error).mean() / weight.mean(), plain=float(error.mean()))
+        training.learn((weight * error).mean() / weight.mean(), plain=float(error.detach().mean()))
         if step and step % _SAMPLED == 0:
             sample(run)
 
@@ -138,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=["scenes", "flow", "decoder", "export", "sample"])
+    parser.add_argument("stage", choices=["begin", "scenes", "flow", "decoder", "export", "sample"])
     parser.add_argument(
         "--run", type=Path, default=Path("runs/starter"), help="folder of the run's files"
     )
@@ -146,14 +164,15 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000, help="scenes to draw")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "model")
+    parser.add_argument("--model", type=Path, default=Path(__file__).parent / "model")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     stages: dict[str, Callable[[], None]] = {
+        "begin": lambda: begin(args.run, args.model),
         "scenes": lambda: render(args.run, args.sprites, args.count, args.threads),
         "flow": lambda: train_flow(args.run, args.steps),
         "decoder": lambda: train_decoder(args.run, args.steps),
-        "export": lambda: export(args.run, args.out),
+        "export": lambda: export(args.run, args.model),
         "sample": lambda: sample(args.run),
     }
     stages[args.stage]()

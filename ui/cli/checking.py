@@ -40,6 +40,9 @@ def audit(
             "which takes a third of the time.",
         ),
     ] = True,
+    marks: Annotated[
+        bool, typer.Option("--marks", help="Look for marks in the pixels too; takes longer.")
+    ] = False,
     workers: Workers = None,
     library: LibraryDir = None,
     policy: PolicyFile = None,
@@ -51,6 +54,7 @@ def audit(
     """
     from provenance.audit import audit as run
     from provenance.audit import grouped
+    from provenance.scan import Reading
     from ui import report
     from ui.settings import load_settings
     from ui.wiring import anchors, audit_records, factory, make_checker, open_library, traces
@@ -62,7 +66,10 @@ def audit(
         checker = make_checker(settings, opened, fast=fast)
         task = bar.add_task("checking", total=len(files))
         with (
-            audit_records(settings, paths, checker, groups=groups) as (journal, grouping),
+            audit_records(settings, paths, checker, groups=groups, marks=marks) as (
+                journal,
+                grouping,
+            ),
             traces(settings) as held,
         ):
             found = run(
@@ -73,7 +80,7 @@ def audit(
                 journal=journal,
                 grouping=grouping,
                 ledger=held.ledger,
-                anchors=anchors(settings),
+                reading=Reading(anchors=anchors(settings), marks=marks, mark_key=held.key),
             )
             for row in found:
                 rows.append(row)
