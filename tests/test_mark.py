@@ -88,6 +88,7 @@ def test_nothing_is_seen_where_there_is_none() -> None:
     noise = Image.frombytes("RGB", (256, 256), rng.randbytes(256 * 256 * 3))
     for image in (*plain, noise, *map(_photo, UNKNOWN)):
         assert detect(image, KEY) is None
+    assert detect(plain[0], KEY, parts=True) is None
     flat = detect(plain[0], KEY, most=1.0)
     assert flat
     assert flat.z == 0

@@ -221,7 +221,7 @@ def _likely_places(small: Plane, plan: _Plan) -> list[_Place]:
         fits = np.fft.irfft2(np.conj(np.fft.rfft2(flat) * pattern), (_SIDE, _SIDE))
         fits = fits[: _SIDE - height + 1, : _SIDE - width + 1]
         top, left = np.unravel_index(int(fits.argmax()), fits.shape)
-        fit = float(fits[top, left] / np.linalg.norm(flat))
+        fit = float(fits[top, left] / max(1e-6, float(np.linalg.norm(flat))))  # of flat ones: 0
         found.append(_Place(fit, int(left), int(top), width, height))
     return sorted(found, reverse=True)[:_PLACES]
 
