@@ -1,12 +1,14 @@
 """Studio: gates → paint → check → label → Generation. The only way a picture leaves this room."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
+from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any, NamedTuple
 
@@ -87,6 +89,18 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """What a picture is going to be like, as its prediction at a step shows it.
+
+    There are previews only of what an early look at it found clear.
+    """
+
+    recipe: Recipe
+    step: int
+    picture: Labelled
+
+
+@dataclass(frozen=True)
 class Watching:
     """That painting is watched: `limit` and `always` as in `gen.watch.Watch`."""
 
@@ -102,12 +116,20 @@ class _Wanted(NamedTuple):
     attempts: tuple[Generation, ...] = ()
 
 
-class _Eye:
-    """Watches one picture: looks at what it is going to be as the check looks at pictures."""
+_Show = Callable[[Image.Image, Verdict, int], None]
 
-    def __init__(self, check: Callable[[Image.Image], Verdict], how: Watching) -> None:
-        self.watch = Watch(self._close, how.limit, always=how.always)
-        self._check = check
+
+class _Eye:
+    """Watches one picture: looks at what it is going to be as the check looks at pictures.
+
+    `show` is called with what was clear, its verdict, and the step.
+    """
+
+    def __init__(
+        self, check: Callable[[Image.Image], Verdict], how: Watching, show: _Show | None
+    ) -> None:
+        self.watch = Watch(self._close, how.limit, always=how.always or show is not None)
+        self._check, self._show = check, show
         self._last: Verdict | None = None
 
     def stopped(self, recipe: Recipe) -> Verdict:
@@ -120,6 +142,8 @@ class _Eye:
 
     def _close(self, picture: Image.Image) -> bool:
         self._last = self._check(picture)
+        if self._show and self._last.decision is Decision.CLEAR:
+            self._show(picture, self._last, self.watch.seen.looks[-1])
         return self._last.decision is Decision.BLOCK
 
 
@@ -138,10 +162,11 @@ class Studio:
         hold: Hold,
         label: Label,
         watching: Watching | None = None,
+        label_preview: Label | None = None,
     ) -> None:
         self.painter, self.checker = painter, checker
         self._gates, self._hold, self._label = tuple(gates), hold, label
-        self._watching = watching
+        self._watching, self._label_preview = watching, label_preview
         self._one_check = Lock()  # threads that paint take early looks
 
     def make(
@@ -159,9 +184,24 @@ class Studio:
         painted. Any error in gate, painter or check is raised in its turn: no picture. Nothing is
         painted any more once the iterator is closed.
         """
+        with closing(self.live(recipes, retries=retries, on_step=on_step, previews=False)) as made:
+            for each in made:
+                if isinstance(each, Generation):
+                    yield each
+
+    def live(
+        self,
+        recipes: Sequence[Recipe],
+        *,
+        retries: int = 0,
+        on_step: OnStep = lambda done, steps: None,
+        previews: bool = True,
+    ) -> Generator[Generation | Preview]:
+        """As `make`; before a Generation come the previews of its picture, if it is watched."""
         complete = map(self.painter.complete, recipes)
         todo = deque(_Wanted(place, recipe) for place, recipe in enumerate(complete))
         made: dict[int, Generation] = {}
+        early: SimpleQueue[Preview | None] = SimpleQueue()  # after a batch's previews comes None
         shown, stopped = 0, Event()
 
         def stepped(done: int, steps: int) -> None:
@@ -182,16 +222,21 @@ class Studio:
             if not batch:
                 return None
             asked = [wanted.recipe for wanted in batch]
-            eyes = [_Eye(self._check, self._watching) for _ in batch] if self._watching else []
+            shows = [self._shows(recipe, early.put) if previews else None for recipe in asked]
+            how = self._watching
+            eyes = [_Eye(self._check, how, show) for show in shows] if how else []
             watches = [eye.watch for eye in eyes]
             paint = partial(self.painter.paint_each, asked, stepped, watches)
-            return batch, eyes, thread.submit(copy_context().run, paint)
+            painted = thread.submit(copy_context().run, paint)
+            painted.add_done_callback(lambda _: early.put(None))
+            return batch, eyes, painted
 
         with ThreadPoolExecutor(1) as thread:
             try:
                 painting = begin()
                 while painting:
                     batch, eyes, painted = painting
+                    yield from iter(early.get, None)
                     images = painted.result()
                     painting = begin()
                     for wanted, eye, image in zip_longest(batch, eyes, images):
@@ -203,6 +248,16 @@ class Studio:
                 yield from (made[place] for place in sorted(made))
             finally:
                 stopped.set()
+
+    def _shows(self, recipe: Recipe, put: Callable[[Preview], None]) -> _Show | None:
+        if self._label_preview is None:
+            return None
+        label = self._label_preview
+
+        def show(image: Image.Image, verdict: Verdict, step: int) -> None:
+            put(Preview(recipe, step, label(image, recipe, verdict)))
+
+        return show
 
     def _admitted(
         self, todo: deque[_Wanted], settle: Callable[[_Wanted, Generation], None]

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from gen.gates import RecipeGate
 from gen.pipeline import Painter
-from gen.studio import Studio
+from gen.studio import Studio, Watching
 from index.ingest import ingest
 from index.library import Library
 from index.sources import FolderSource
@@ -84,7 +84,9 @@ def studio(tmp_path: Path, starter: Painter) -> Iterator[Studio]:
     with Library.create(tmp_path / "library", hashes_only().specs) as library:
         ingest(FolderSource(gallery), library, hashes_only)
         checker = Checker(hashes_only(), library, hash_policy())
-        yield Studio(starter, checker, [RecipeGate(library)], Held(), labeller())
+        yield Studio(
+            starter, checker, [RecipeGate(library)], Held(), labeller(), Watching(), labeller()
+        )
 
 
 @pytest.fixture
@@ -183,6 +185,15 @@ def test_generate_see_progress_see_the_picture(page: Page, studio: Studio, tmp_p
     credentials = read_credentials(file.read_bytes(), "PNG", root())
     assert credentials
     assert credentials.outcome == "trusted"
+
+
+def test_previews_come_before_the_picture(page: Page, tmp_path: Path) -> None:
+    page.driver.find_element(By.CSS_SELECTOR, "#previews input").click()
+    page.generate(Recipe("a penguin in the snow at night", seed=5))
+    page.wait(lambda: page.pictures() == 1)
+    for step in (8, 12):
+        assert any(f"step {step} of 20".encode() in body for body in page.sent.bodies)
+    page.wait(lambda: len(list((tmp_path / "pictures").iterdir())) == 1)
 
 
 def test_a_known_recipe_shows_evidence_and_no_picture(page: Page, tmp_path: Path) -> None:

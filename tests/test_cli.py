@@ -261,9 +261,9 @@ def test_what_was_generated_is_recovered_without_its_metadata(
     assert all(row["marks"][0]["what"] == "firsthand-mark" for row in rows)
     for marks, recovered in (((), "similarity"), (("--marks",), "mark")):
         audited = firsthand("audit", resized, *marks, "--json", "-")
-        labels = json.loads(audited.stdout.splitlines()[0])["labels"]
-        assert labels["ledger"]["recovered"] == recovered
-        assert bool(labels.get("marks")) == bool(marks)
+        says = json.loads(audited.stdout.splitlines()[0])["labels"]
+        assert says["ledger"]["recovered"] == recovered
+        assert bool(says.get("marks")) == bool(marks)
     assert "1 entries, each as it was made" in firsthand("ledger", "verify").stdout
     (audited,) = firsthand("audit", file, "--fast", "--json", "-").stdout.splitlines()
     labels = json.loads(audited)["labels"]

@@ -13,7 +13,7 @@ from gen import samplers
 from gen.latents import decoded, predicted
 from gen.models import resolve
 from gen.pipeline import DEFAULT_GUIDANCE, Painter, load
-from gen.studio import Generation, Studio, Watching
+from gen.studio import Generation, Preview, Studio, Watching
 from gen.tap import Step
 from gen.usual import keep, kept, measure
 from gen.watch import Stopped, Watch, look_steps, watching
@@ -22,10 +22,11 @@ from index.library import Library
 from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.errors import CheckError, UsageError
+from provenance.label.credentials import read_credentials
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, load_policy
 from tests import tiny_pipelines
-from tests.conftest import labeller, with_second_look
+from tests.conftest import labeller, root, with_second_look
 from tests.test_samplers import CASES, model_scheduler, perfect
 
 FAMILIES = tiny_pipelines.FAMILIES
@@ -221,6 +222,23 @@ def test_what_is_becoming_a_known_picture_is_stopped(known: Checker, starter: Pa
         assert passed.picture
         assert passed.seen
         assert passed.seen.close == []
+
+
+def test_previews_are_labelled_and_of_what_is_clear(known: Checker, starter: Painter) -> None:
+    studio = Studio(
+        starter, known, (), lambda *_: "held", labeller(), Watching(), labeller()
+    )  # fmt: skip
+    told = list(studio.live([OTHER, RECIPE]))
+    previews = [each for each in told if isinstance(each, Preview)]
+    assert [(each.recipe.seed, each.step) for each in previews] == [(2, 4), (2, 6)]
+    assert told[:2] == previews, "before the picture"
+    for each in previews:
+        credentials = read_credentials(each.picture.data, "PNG", root())
+        assert credentials
+        assert credentials.outcome == "trusted"
+    (unseen,) = studio.make([OTHER])
+    assert unseen.seen
+    assert unseen.seen.looks == [], "looks are not taken where nobody asks for previews"
 
 
 def test_an_unusual_prompt_is_stopped_after_one_look(known: Checker, starter: Painter) -> None:

@@ -2,12 +2,14 @@
 
 import secrets
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 
-from gen.studio import Studio
+from gen.studio import Preview, Studio
 from provenance.errors import FirsthandError, UsageError
 from provenance.files import write_whole
 from provenance.label.labeller import Labelled
@@ -43,9 +45,10 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
         steps: float,
         guidance: float,
         retries: float,
+        previews: bool,
         shown: list[str],
         progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple[list[str], str, str, list[str]]]:
+    ) -> Iterator[tuple[list[Any], str, str, list[str]]]:
         first = secrets.randbelow(2**32) if seed is None else int(seed)
         recipe = Recipe(prompt, negative, seed=first, steps=int(steps), guidance=guidance)
         wanted = min(int(count), MOST_PICTURES)
@@ -56,15 +59,25 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
             progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
 
         progress((0, int(steps)), desc="starting")
-        try:
-            for made in studio.make(recipes, retries=int(retries), on_step=stepped):
-                row = made.to_json()
-                rows.append(row)
-                if made.picture:
-                    shown = [_kept(made.picture, made.recipe.seed, pictures), *shown]
-                yield shown, report.evidence_html(rows, index), _status(rows), shown
-        except FirsthandError as error:
-            raise gr.Error(str(error), title="No picture", duration=None) from error
+        with ExitStack() as stack:
+            made = studio.live(recipes, retries=int(retries), on_step=stepped, previews=previews)
+            stack.enter_context(closing(made))
+            if previews:
+                early = Path(stack.enter_context(TemporaryDirectory(dir=pictures)))
+            try:
+                for each in made:
+                    preview: list[tuple[str, str]] = []
+                    if isinstance(each, Preview):
+                        file = _kept(each.picture, each.recipe.seed, early)
+                        preview = [(file, f"step {each.step} of {each.recipe.steps}")]
+                    else:
+                        rows.append(each.to_json())
+                        if each.picture:
+                            shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
+                    evidence = report.evidence_html(rows, index)
+                    yield [*preview, *shown], evidence, _status(rows), shown
+            except FirsthandError as error:
+                raise gr.Error(str(error), title="No picture", duration=None) from error
 
     page = gr.Blocks(title="Firsthand", analytics_enabled=False)
     with page:
@@ -89,13 +102,19 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                     steps = gr.Slider(1, 60, 20, step=1, label="Steps", elem_id="steps")
                     guidance = gr.Slider(1, 12, 4, step=0.5, label="Guidance", elem_id="guidance")
                     retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
+                previews = gr.Checkbox(
+                    False,
+                    label="Previews",
+                    info="What a picture is going to be like, if an early look finds it clear.",
+                    elem_id="previews",
+                )
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
                 status = gr.Markdown(_library_line(index), elem_id="status")
             with gr.Column(scale=3):
                 gallery = gr.Gallery(label="Clear", columns=3, interactive=False, elem_id="gallery")
                 evidence = gr.HTML(elem_id="evidence")
         shown = gr.State([])
-        inputs = [prompt, negative, count, seed, steps, guidance, retries, shown]
+        inputs = [prompt, negative, count, seed, steps, guidance, retries, previews, shown]
         outputs = [gallery, evidence, status, shown]
         gr.on(
             [button.click, prompt.submit],

@@ -145,7 +145,8 @@ def make_studio(settings: Settings, checker: Checker, *, gated: bool = True) -> 
     hold = partial(hold_for_review, settings.review)
     # Networks load now: while LoRAs do, in the thread that paints, new modules have no data.
     checker.fingerprinter.describe([Image.new("RGB", (64, 64))])
-    return Studio(painter, checker, gates, hold, label, watching(settings, painter.spec))
+    watch = watching(settings, painter.spec)
+    return Studio(painter, checker, gates, hold, label, watch, replace(label, record=None))
 
 
 def watching(settings: Settings, spec: ModelSpec) -> Watching | None:
