@@ -260,8 +260,8 @@ def test_what_was_generated_is_recovered_without_its_metadata(
     assert rows[0]["ledger"]["manifest"].startswith("urn:c2pa:")
     assert all(row["marks"][0]["what"] == "firsthand-mark" for row in rows)
     for marks, recovered in (((), "similarity"), (("--marks",), "mark")):
-        audited = firsthand("audit", resized, *marks, "--json", "-")
-        says = json.loads(audited.stdout.splitlines()[0])["labels"]
+        (line,) = firsthand("audit", resized, *marks, "--json", "-").stdout.splitlines()
+        says = json.loads(line)["labels"]
         assert says["ledger"]["recovered"] == recovered
         assert bool(says.get("marks")) == bool(marks)
     assert "1 entries, each as it was made" in firsthand("ledger", "verify").stdout

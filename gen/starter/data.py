@@ -25,21 +25,31 @@ Pixels = NDArray[np.uint8]
 
 
 class Drawn(NamedTuple):
-    """A scene, its pixels (SIZE, SIZE, 3), how it is called in each language, where objects are."""
+    """A scene, its pixels (SIZE, SIZE, 3), its captions by language, where objects are.
+
+    `parts` are the box of each object and the captions of the scene with it alone.
+    """
 
     scene: scenes.Scene
     pixels: Pixels
     captions: dict[str, str]
     covered: NDArray[np.uint8]
+    parts: list[Any]
 
 
 def drawn(sprites: scenes.Sprites, seed: int, index: int) -> Drawn:
     """Scene number `index` of all those of `seed`."""
     rng = random.Random(f"{seed}/{index}")
     scene = scenes.random_scene(rng)
-    captions = {each: scenes.caption(scene, rng, each) for each in scenes.LANGUAGES}
+    captions = _captions(scene, rng)
+    boxes = enumerate(scenes.boxes(scene, sprites))
+    parts = [(box, _captions(scene.only(number), rng)) for number, box in boxes]
     covered = scenes.covered(scene, sprites)
-    return Drawn(scene, np.asarray(scenes.draw(scene, sprites)), captions, covered)
+    return Drawn(scene, np.asarray(scenes.draw(scene, sprites)), captions, covered, parts)
+
+
+def _captions(scene: scenes.Scene, rng: random.Random) -> dict[str, str]:
+    return {each: scenes.caption(scene, rng, each) for each in scenes.LANGUAGES}
 
 
 def render(run: Path, sprites_folder: Path, count: int, workers: int) -> None:
@@ -62,7 +72,8 @@ def _write(run: Path, number: int, made: list[Drawn]) -> None:
     held: dict[str, Any] = {"latents": latents, "covered": np.stack([m.covered for m in made])}
     if number < _WITH_PIXELS:
         held["pixels"] = pixels
-    captions = [json.dumps(each.captions, ensure_ascii=False) for each in made]
+    told = [{**each.captions, "parts": each.parts} for each in made]
+    captions = [json.dumps(each, ensure_ascii=False) for each in told]
     (run / f"captions-{number:04}.jsonl").write_text("\n".join(captions), "utf-8")
     part = run / "part.npz"
     np.savez(part, **held)
@@ -105,23 +116,35 @@ def pixels_of(run: Path) -> list[Pixels]:
     return [held["pixels"] for held in _shards(run) if "pixels" in held]
 
 
+class Part(NamedTuple):
+    """One object of a scene: the scene's number, the object's box in places, its captions."""
+
+    scene: int
+    box: tuple[int, int, int, int]
+    captions: dict[str, str]
+
+
 class Learned(NamedTuple):
     """All scenes of a run: latents (N, channels, h, w) float16; the shares of each place that
-    objects cover (N, 1, h, w), 0 to 255; captions."""
+    objects cover (N, 1, h, w), 0 to 255; captions; each object."""
 
     latents: Tensor
     covered: Tensor
     captions: list[dict[str, str]]
+    parts: list[Part]
 
 
 def latents_of(run: Path) -> Learned:
     held = [(each["latents"], each["covered"][:, None]) for each in _shards(run)]
     latents, covered = (torch.from_numpy(np.concatenate(part)) for part in zip(*held, strict=True))
     captions: list[dict[str, str]] = []
+    parts: list[Part] = []
     for number in range(len(latents) // SHARD):
-        lines = (run / f"captions-{number:04}.jsonl").read_text("utf-8").split("\n")
-        captions += map(json.loads, lines)
-    return Learned(latents, covered, captions)
+        for line in (run / f"captions-{number:04}.jsonl").read_text("utf-8").split("\n"):
+            told = json.loads(line)
+            parts += (Part(len(captions), *part) for part in told.pop("parts"))
+            captions.append(told)
+    return Learned(latents, covered, captions, parts)
 
 
 def _shards(run: Path) -> Iterator[Mapping[str, Any]]:

@@ -13,10 +13,12 @@ begun with
 """
 
 import argparse
+import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +27,15 @@ from transformers import PreTrainedTokenizerFast
 
 from gen.starter import scenes
 from gen.starter.checkpoint import Training, compiled, device, load_average, log, reduced_precision
-from gen.starter.data import as_input, autoencoder, latents_of, pixels_of, render
+from gen.starter.data import (
+    Learned,
+    Part,
+    as_input,
+    autoencoder,
+    latents_of,
+    pixels_of,
+    render,
+)
 from gen.starter.networks import Flow, new_scheduler, new_tokenizer, tokens
 from gen.starter.optimizers import optimizers
 
@@ -33,6 +43,9 @@ _SAMPLED = 2000  # steps between two sample sheets
 _SAMPLES = 16
 _BEGUN = "begun"  # folder of the model that a run goes on from
 _OBJECTS = 2.0  # how much more the error counts where an object is
+_WINDOW = 8  # places a side of a part of a scene
+_WHOLE, _PARTS = 0.375, 2.5  # whole scenes and parts in a step, for each whole scene of a batch
+_LAST = 0.2  # share of the steps, the last ones, that see whole scenes alone
 _UNSAID = 0.1  # share of captions left out, for classifier-free guidance
 
 
@@ -75,39 +88,117 @@ def _psnr(error: Tensor) -> Tensor:
     return 10 * torch.log10(4 / error.square().mean())
 
 
+class _Batch(NamedTuple):
+    """Latents (N, channels, h, w), how much of each place objects cover (N, 1, h, w), tokens."""
+
+    clean: Tensor
+    covered: Tensor
+    text: Tensor
+
+
+class _Drawer:
+    """Draws batches of whole scenes, and of parts of scenes: windows around one object."""
+
+    def __init__(self, learned: Learned, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._all = learned
+        self._parts = [part for part in learned.parts if max(_extent(part)) <= _WINDOW]
+        self._side = learned.latents.shape[-1]
+        self._texts = _texts(tokenizer, learned.captions)
+        self._part_texts = _texts(tokenizer, [part.captions for part in self._parts])
+        self._nothing = tokens(tokenizer, [""])[0]
+
+    def whole(self, count: int) -> _Batch:
+        rows = torch.randint(len(self._all.latents), (count,))
+        text = self._said(self._texts, rows)
+        return _Batch(self._all.latents[rows].float(), self._all.covered[rows] / 255, text)
+
+    def parts(self, count: int) -> _Batch:
+        """Places, and what is said of them, are those of the scene; what is around it is not seen.
+
+        Most of what there is to learn is in the objects, and a window costs a quarter of a scene
+        (after Patch Diffusion, Wang et al., 2023).
+        """
+        picks = torch.randint(len(self._parts), (count,))
+        shifts = torch.rand(count, 2)
+        latents, covered = [], []
+        for pick, shift in zip(picks.tolist(), shifts.tolist(), strict=True):
+            part = self._parts[pick]
+            left, top, right, foot = part.box
+            x = _start(left, right, self._side, shift[0])
+            y = _start(top, foot, self._side, shift[1])
+            window = np.s_[part.scene, :, y : y + _WINDOW, x : x + _WINDOW]
+            latents.append(self._all.latents[window])
+            covered.append(self._all.covered[window])
+        text = self._said(self._part_texts, picks)
+        return _Batch(torch.stack(latents).float(), torch.stack(covered) / 255, text)
+
+    def _said(self, texts: Tensor, rows: Tensor) -> Tensor:
+        text = texts[torch.randint(len(texts), rows.shape), rows]
+        text[torch.rand(len(rows)) < _UNSAID] = self._nothing
+        return text
+
+
+def _texts(tokenizer: PreTrainedTokenizerFast, captions: list[dict[str, str]]) -> Tensor:
+    """(languages, N, MAX_TOKENS)"""
+    each = [[caption[language] for caption in captions] for language in scenes.LANGUAGES]
+    return torch.stack([tokens(tokenizer, said) for said in each])
+
+
+def _extent(part: Part) -> tuple[int, int]:
+    left, top, right, foot = part.box
+    return right - left, foot - top
+
+
+def _start(first: int, last: int, side: int, share: float) -> int:
+    """Where a window begins that holds places first..last of a side."""
+    lowest, highest = max(0, last - _WINDOW), min(first, side - _WINDOW)
+    return lowest + int(share * (highest - lowest + 1))
+
+
 def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 2e-3) -> None:
-    """Rectified flow (Liu et al., 2022), timesteps logit-normal (Esser et al., 2024)."""
-    latents, covered, captions = latents_of(run)
-    tokenizer = _tokenizer(run, captions)
-    texts = torch.stack(
-        [tokens(tokenizer, [each[language] for each in captions]) for language in scenes.LANGUAGES]
-    )
-    nothing = tokens(tokenizer, [""])[0]
+    """Rectified flow (Liu et al., 2022), timesteps logit-normal (Esser et al., 2024).
+
+    A step sees `batch` whole scenes, or some of them and parts of others for about the same cost.
+    """
+    learned = latents_of(run)
+    tokenizer = _tokenizer(run, learned.captions)
+    drawer = _Drawer(learned, tokenizer)
     torch.manual_seed(0)
-    flow = Flow(tokenizer, latents.shape[1]).to(device())
+    flow = Flow(tokenizer, learned.latents.shape[1]).to(device())
     if (run / _BEGUN).is_dir():
         flow.take(run / _BEGUN)
     ends = {"unet.conv_in", "unet.conv_out"}
     training = Training(run / "flow.pt", flow, *optimizers(flow, rate, ends))
-    log(run, f"{len(latents):,} scenes, {sum(p.numel() for p in flow.parameters()):,} parameters")
+    parameters = sum(p.numel() for p in flow.parameters())
+    log(run, f"{len(learned.latents):,} scenes, {parameters:,} parameters")
     fast = compiled(flow)
     for step in training.steps(steps, rate):
-        rows = torch.randint(0, len(latents), (batch,))
-        clean = latents[rows].float().to(device())
-        text = texts[torch.randint(0, len(texts), (batch,)), rows]
-        text[torch.rand(batch) < _UNSAID] = nothing
-        time = torch.sigmoid(torch.randn(batch)).to(device())
-        noise = torch.randn_like(clean)
-        noisy = torch.lerp(clean, noise, time[:, None, None, None])
-        with reduced_precision():
-            velocity = fast(
-                noisy.contiguous(memory_format=torch.channels_last), time, text.to(device())
-            )
-        error = (velocity.float() - (noise - clean)).square()
-        weight = 1 + _OBJECTS * covered[rows].to(device()) / 255
-        training.learn((weight * error).mean() / weight.mean(), plain=float(error.detach().mean()))
+        if step < (1 - _LAST) * steps:
+            batches = {
+                "whole": drawer.whole(math.ceil(_WHOLE * batch)),
+                "parts": drawer.parts(math.ceil(_PARTS * batch)),
+            }
+        else:
+            batches = {"whole": drawer.whole(batch)}
+        losses = {name: _flow_loss(fast, each) for name, each in batches.items()}
+        places = {name: each.covered.numel() for name, each in batches.items()}
+        total = sum(places.values())
+        loss = torch.stack([losses[name] * places[name] / total for name in batches]).sum()
+        training.learn(loss, **{name: float(each.detach()) for name, each in losses.items()})
         if step and step % _SAMPLED == 0:
             sample(run)
+
+
+def _flow_loss(flow: Callable[..., Tensor], batch: _Batch) -> Tensor:
+    """Squared error of the velocity, more of it where objects are."""
+    clean, covered, text = (each.to(device()) for each in batch)
+    time = torch.sigmoid(torch.randn(len(clean))).to(device())
+    noise = torch.randn_like(clean)
+    noisy = torch.lerp(clean, noise, time[:, None, None, None])
+    with reduced_precision():
+        velocity = flow(noisy.contiguous(memory_format=torch.channels_last), time, text)
+    weight = 1 + _OBJECTS * covered
+    return (weight * (velocity.float() - (noise - clean)).square()).mean() / weight.mean()
 
 
 def _tokenizer(run: Path, captions: list[dict[str, str]]) -> PreTrainedTokenizerFast:

@@ -5,7 +5,7 @@ Knows nothing of models: a random generator goes in, a picture and its caption c
 
 from gen.starter.scenes.captions import LANGUAGES, NUMBERS, SIZE_WORDS, caption, plain_caption
 from gen.starter.scenes.compose import asked_scene, held_out, held_out_together, random_scene
-from gen.starter.scenes.drawing import Body, Sprites, covered, draw, layout, load_sprites
+from gen.starter.scenes.drawing import Body, Sprites, boxes, covered, draw, layout, load_sprites
 from gen.starter.scenes.objects import OBJECTS, THINGS, Thing
 from gen.starter.scenes.scene import GRID, RELATIONS, SIZE, SIZES, Placed, Scene
 from gen.starter.scenes.settings import LIGHTS, SETTINGS, Light, Setting
@@ -30,6 +30,7 @@ __all__ = [
     "Sprites",
     "Thing",
     "asked_scene",
+    "boxes",
     "caption",
     "covered",
     "draw",

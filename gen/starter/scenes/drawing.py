@@ -114,6 +114,14 @@ def covered(scene: Scene, sprites: Sprites) -> NDArray[np.uint8]:
     return np.asarray(mask.reduce(GRID))
 
 
+def boxes(scene: Scene, sprites: Sprites) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and foot of each object, in places of GRID pixels, outwards."""
+    return [
+        (b.left // GRID, b.top // GRID, -(-b.right // GRID), -(-b.foot // GRID))
+        for b in layout(scene, sprites)
+    ]
+
+
 def _body(placed: Placed, sprite: Image.Image) -> Body:
     scale = placed.size * SIZE / max(sprite.size)
     size = (max(1, round(sprite.width * scale)), max(1, round(sprite.height * scale)))

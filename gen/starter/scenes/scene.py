@@ -43,6 +43,11 @@ class Scene:
     size: str = ""
     place: str = ""
 
+    def only(self, number: int) -> "Scene":
+        """The same without its other objects."""
+        size = self.size if len(self.objects) == 1 else ""
+        return Scene(self.setting, self.light, (self.objects[number],), self.seed, size=size)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Each object's name once."""
