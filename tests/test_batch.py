@@ -275,5 +275,5 @@ def test_thirty_jobs_killed_and_stopped_have_thirty_outcomes(
         row["file"] for row in rows if row["file"]
     )
     for file in files:
-        assert read_picture(file).image.size == (128, 128)
+        assert read_picture(file).image.size == (256, 256)
     assert not list((tmp_path / "out").glob(".*.part"))

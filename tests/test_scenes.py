@@ -126,7 +126,7 @@ def _check_relation(relation: str, first: Body, second: Body) -> None:
         assert first.foot <= second.top + 0.3 * second.picture.height
     elif relation == "in front of":
         assert first.foot > second.foot
-        assert 0 < _overlap(first, second) <= 0.4
+        assert 0 < _overlap(first, second) <= 0.45
     else:
         assert _overlap(first, second) < 0.05
         if relation == "left of":

@@ -6,7 +6,7 @@ import random
 from functools import cache
 
 from gen.starter.scenes.objects import FLY, OBJECTS, SWIM, THINGS
-from gen.starter.scenes.scene import OF_THREE, OF_TWO, RELATIONS, SIZES, Placed, Scene
+from gen.starter.scenes.scene import RELATIONS, SIZES, Placed, Scene
 from gen.starter.scenes.settings import SETTINGS
 
 _ROW = (0.16, 0.5, 0.84)  # where three stand
@@ -100,20 +100,21 @@ def _pair(rng: random.Random, names: list[str], relation: str, setting: str) -> 
     if relation == "in front of":
         x, low = rng.uniform(0.4, 0.6), min(_ground(rng, setting), 14 / 16)
         side = rng.choice((-1, 1))
-        front = Placed(names[0], x + side * 0.18, low + 1 / 16, OF_TWO)
+        front = Placed(names[0], x + side * 0.18, low + 1 / 16, SIZES[""])
         return [front, Placed(names[1], x - side * 0.06, low, SIZES[""])]
     xs = [rng.uniform(0.22, 0.28), rng.uniform(0.72, 0.78)]
     if relation == "right of" or (relation != "left of" and rng.random() < 0.5):
         xs.reverse()
     return [
-        Placed(name, x, _foot(rng, name, setting, OF_TWO), OF_TWO)
+        Placed(name, x, _foot(rng, name, setting, SIZES[""]), SIZES[""])
         for name, x in zip(names, xs, strict=True)
     ]
 
 
 def _several(rng: random.Random, names: list[str], setting: str) -> list[Placed]:
     """Two or three in a row; their feet differ a little."""
-    spots, size = (_ROW, OF_THREE) if len(names) == 3 else ((0.25, 0.75), OF_TWO)
+    spots, word = (_ROW, "small") if len(names) == 3 else ((0.25, 0.75), "")
+    size = SIZES[word]
     return [
         Placed(name, spot, _foot(rng, name, setting, size), size)
         for name, spot in zip(names, spots, strict=True)

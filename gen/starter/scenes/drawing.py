@@ -151,7 +151,7 @@ def _stacked(upper: Body, lower: Body) -> Body:
 
 
 def _before(front: Body, behind: Body) -> Body:
-    """The front one so far to its side that about a quarter of the other is covered."""
+    """The front one so far to its side that most of the other is seen."""
     side = 1 if front.placed.x >= behind.placed.x else -1
     covered = 0.27 * behind.picture.width
     left = behind.right - covered if side > 0 else behind.left + covered - front.picture.width

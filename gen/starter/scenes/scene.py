@@ -9,9 +9,9 @@ SIZE = 256  # pixels a side of a picture
 # sees patches of this size, so that an object looks the same to it wherever it stands.
 GRID = 16
 
-# A single object's longer side, as a share of the picture's side; "" is never said.
-SIZES = {"tiny": 4 / 16, "small": 5 / 16, "": 8 / 16, "big": 11 / 16, "huge": 14 / 16}
-OF_TWO, OF_THREE = 7 / 16, 5 / 16  # the same, of objects side by side
+# An object's longer side, as a share of the picture's side; "" is never said. Few sizes, because
+# each object has to be learnt anew at each of them.
+SIZES = {"tiny": 4 / 16, "small": 5 / 16, "": 7 / 16, "big": 10 / 16, "huge": 14 / 16}
 PLACES = ("left", "middle", "right")
 
 # What the picture keeps for the first and the second of two objects.
