@@ -41,7 +41,12 @@ def audit(
         ),
     ] = True,
     marks: Annotated[
-        bool, typer.Option("--marks", help="Look for marks in the pixels too; takes longer.")
+        bool,
+        typer.Option(
+            "--marks",
+            help="Look for marks in the pixels too, of whole pictures; `inspect` also finds "
+            "this home's where edges were cut off.",
+        ),
     ] = False,
     workers: Workers = None,
     library: LibraryDir = None,
