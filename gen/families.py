@@ -1,6 +1,8 @@
 """What is usual for a family of models: steps, guidance, sizes, presets. A table."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from provenance.errors import UsageError
 
@@ -62,6 +64,40 @@ _OTHER = Family("other", (), 28, 5.0, 1024, _MEGAPIXEL)
 
 QUALITIES = {"fast": 0.5, "balanced": 1.0, "best": 2.0}
 """Presets: the share of the family's usual steps. `fast` caches the first block where it can."""
+
+
+@dataclass(frozen=True)
+class FewSteps:
+    """What a LoRA that distils a model to few steps is made for, by its publisher's word.
+
+    `sampler` and `spacing` are for models that predict noise; flow models keep their own. Guidance
+    of 1 is none.
+    """
+
+    named: str
+    steps: int  # where the LoRA's name does not say
+    sampler: str
+    spacing: str | None = None
+    guidance: float = 1.0
+
+
+_FEW_STEPS = (
+    FewSteps("lcm", 4, "LCM"),
+    FewSteps("lightning", 4, "Euler", "SGM Uniform"),
+    FewSteps("hyper", 8, "DDIM", "SGM Uniform"),
+    FewSteps("dmd2", 4, "LCM"),
+    FewSteps("turbo", 8, "Euler", "SGM Uniform"),
+)
+
+
+def few_steps(loras: Iterable[str]) -> FewSteps | None:
+    """By the LoRAs' names, such as `sdxl_lightning_4step_lora` or `Hyper-SD15-8steps-lora`."""
+    for name in loras:
+        for kind in _FEW_STEPS:
+            if re.search(rf"(?<![a-z]){kind.named}(?![a-z])", name.lower()):
+                said = re.search(r"(\d+)[ _-]?steps?(?![a-z])", name.lower())
+                return replace(kind, steps=int(said[1])) if said else kind
+    return None
 
 
 def steps(usual: int, quality: str) -> int:

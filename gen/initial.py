@@ -45,8 +45,6 @@ class Initials:
         path = Path(recipe.init).expanduser()
         if not path.is_file():
             raise MissingError(f"no such init image: {recipe.init}")
-        if self._latents_are_plain:
-            raise UsageError("this model does not paint from an init image; leave it out")
         made = _pixel_hash(_read(path))
         if recipe.init_hash and not made.startswith(recipe.init_hash.lower()):
             raise UsageError(f"the recipe asks for init image {recipe.init_hash}; {path} is {made}")
@@ -73,11 +71,6 @@ class Initials:
         size = recipe.width or image.width, recipe.height or image.height
         resized = image.resize(size, Image.Resampling.LANCZOS)
         return {"image": [resized] * count, "strength": recipe.strength}
-
-    @property
-    def _latents_are_plain(self) -> bool:
-        """The starter's autoencoder gives latents where pipelines expect a distribution."""
-        return type(self._text_to_image.vae).__name__ == "PatchAutoencoder"
 
 
 def _read(source: Path | bytes) -> Image.Image:

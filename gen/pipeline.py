@@ -114,18 +114,20 @@ class DiffusersPainter:
 
     def complete(self, recipe: Recipe) -> Recipe:
         self._require_this_model(recipe)
-        sampler, spacing = self._sampler(recipe)
+        loras = self._loras.completed(recipe.loras)
+        few = families.few_steps(lora.name for lora in loras)
+        sampler, spacing = self._sampler(recipe, few)
         init, init_hash = self._initials.completed(recipe)
         done = recipe.with_changes(
             model=self.spec.name,
             model_hash=self.spec.hash[:10],
-            steps=self._steps if recipe.steps is None else recipe.steps,
-            guidance=self._guidance if recipe.guidance is None else recipe.guidance,
+            steps=_either(recipe.steps, few and few.steps, self._steps),
+            guidance=_either(recipe.guidance, few and self._few_guidance(few), self._guidance),
             sampler=sampler,
             scheduler=spacing,
             width=self._side if recipe.width is None else recipe.width,
             height=self._side if recipe.height is None else recipe.height,
-            loras=self._loras.completed(recipe.loras),
+            loras=loras,
             vae=self._vae,
             embeddings=self._used_embeddings(recipe),
             init=init,
@@ -251,8 +253,15 @@ class DiffusersPainter:
         words = f"{recipe.prompt}\n{recipe.negative}"
         return tuple(each for each in self._embeddings if each.name in words)
 
-    def _sampler(self, recipe: Recipe) -> tuple[str, str | None]:
+    def _few_guidance(self, few: families.FewSteps) -> float | None:
+        """A transformer that is told its guidance keeps it; it is no classifier-free one."""
+        told = denoiser(self.pipeline).config.get("guidance_embeds")
+        return None if told else few.guidance
+
+    def _sampler(self, recipe: Recipe, few: families.FewSteps | None) -> tuple[str, str | None]:
         if recipe.sampler is None and recipe.scheduler is None:
+            if few and samplers.kind_of(self._own_scheduler) == samplers.NOISE:
+                return samplers.named(self._own_scheduler, few.sampler, few.spacing)
             return samplers.own_name(self._own_scheduler)
         own = samplers.own_name(self._own_scheduler)[0]
         return samplers.named(self._own_scheduler, recipe.sampler or own, recipe.scheduler)
@@ -298,6 +307,11 @@ def load(
     """Loads the model's weights; raises UsageError when its folder asks for other code."""
     engine = devices.checked(engine)
     return DiffusersPainter(spec, addons, engine, device or devices.found(engine.device))
+
+
+def _either(*values: Any) -> Any:
+    """The first that is not None."""
+    return next(each for each in values if each is not None)
 
 
 def _require_text_to_image(pipeline: Any) -> None:

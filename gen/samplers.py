@@ -28,7 +28,12 @@ class Sampler:
     options: dict[str, Any] = field(default_factory=dict)
     under: bool = False
     first_order: bool = False
-    spaced: bool = False  # takes Karras and Exponential
+    spaced: bool = False  # takes every spacing
+    uniform: bool = False  # takes SGM Uniform
+
+    @property
+    def spacings(self) -> tuple[str, ...]:
+        return tuple(SPACINGS) if self.spaced else (UNIFORM,) if self.uniform else ()
 
     def scheduler(self, kind: str) -> str | None:
         if kind == SIGMAS:
@@ -47,7 +52,7 @@ _FLOW_EULER = "FlowMatchEulerDiscreteScheduler"
 
 SAMPLERS = (
     Sampler("Euler", "EulerDiscreteScheduler", _FLOW_EULER, first_order=True, spaced=True),
-    Sampler("Euler a", "EulerAncestralDiscreteScheduler"),
+    Sampler("Euler a", "EulerAncestralDiscreteScheduler", uniform=True),
     Sampler("Heun", "HeunDiscreteScheduler", spaced=True),
     Sampler("LMS", "LMSDiscreteScheduler", spaced=True),
     Sampler("DPM2", "KDPM2DiscreteScheduler", spaced=True),
@@ -60,13 +65,18 @@ SAMPLERS = (
     Sampler("UniPC", "UniPCMultistepScheduler", "UniPCMultistepScheduler", under=True, spaced=True),
     Sampler("DEIS", "DEISMultistepScheduler", "DEISMultistepScheduler",
             {"algorithm_type": "deis"}, under=True, spaced=True),
-    Sampler("DDIM", "DDIMScheduler"),
+    Sampler("DDIM", "DDIMScheduler", uniform=True),
     Sampler("DDPM", "DDPMScheduler"),
     Sampler("PLMS", "PNDMScheduler", options={"skip_prk_steps": True}),
     Sampler("LCM", "LCMScheduler", "FlowMatchLCMScheduler"),
     Sampler("TCD", "TCDScheduler"),
 )  # fmt: skip
-SPACINGS = {"Karras": "use_karras_sigmas", "Exponential": "use_exponential_sigmas"}
+UNIFORM = "SGM Uniform"
+SPACINGS: dict[str, tuple[str, Any]] = {
+    "Karras": ("use_karras_sigmas", True),
+    "Exponential": ("use_exponential_sigmas", True),
+    UNIFORM: ("timestep_spacing", "trailing"),
+}
 _ALSO = {
     "eulerancestral": "Euler a", "keulera": "Euler a", "keuler": "Euler",
     "flowmatcheuler": "Euler", "eulerflowmatch": "Euler", "floweuler": "Euler",
@@ -88,13 +98,14 @@ def names(kind: str) -> list[str]:
     plain = [each.name for each in taken]
     if kind != NOISE:
         return plain
-    return plain + [f"{each.name} {how}" for each in taken if each.spaced for how in SPACINGS]
+    return plain + [f"{each.name} {how}" for each in taken for how in each.spacings]
 
 
 def own_name(scheduler: Any) -> tuple[str, str | None]:
     """The name and spacing of the sampler that a model comes with."""
     config, kind = scheduler.config, kind_of(scheduler)
-    spacing = next((how for how, key in SPACINGS.items() if config.get(key)), None)
+    taken = (how for how, (key, value) in SPACINGS.items() if config.get(key) == value)
+    spacing = next(taken, None)
     for each in SAMPLERS:
         same = all(config.get(key, value) == value for key, value in each.settings(kind).items())
         if each.scheduler(kind) == type(scheduler).__name__ and same:
@@ -120,8 +131,8 @@ def named(scheduler: Any, sampler: str, spacing: str | None) -> tuple[str, str |
         raise UsageError(f"sampler {sampler!r} does not fit; {_taken(kind)}")
     if spacing is None:
         return found.name, None
-    how = next((how for how in SPACINGS if how.lower() == spacing.lower()), "")
-    if not (how and found.spaced and kind == NOISE):
+    how = next((how for how in found.spacings if how.lower() == spacing.lower()), "")
+    if not (how and kind == NOISE):
         raise UsageError(f"{spacing!r} does not go with sampler {found.name!r}; {_taken(kind)}")
     return found.name, how
 
@@ -148,7 +159,11 @@ def _with(diffusers: Any, scheduler: Any, sampler: str, spacing: str | None) -> 
     chosen = next(each for each in SAMPLERS if each.name == sampler)
     options = chosen.settings(kind)
     if kind == NOISE:
-        options |= {key: how == spacing for how, key in SPACINGS.items() if chosen.spaced}
+        if chosen.spaced:
+            options |= {key: False for key, value in SPACINGS.values() if value is True}
+        if spacing:
+            key, value = SPACINGS[spacing]
+            options[key] = value
     name = str(chosen.scheduler(kind))
     if kind == FLOW and not name.startswith("FlowMatch"):
         shift = scheduler.config.get("shift") or scheduler.config.get("flow_shift", 1.0)
@@ -171,7 +186,8 @@ def _taken(kind: str) -> str:
     if kind != NOISE:
         return text
     spaced = ", ".join(each.name for each in taken if each.spaced)
-    return f"{text}; with {' or '.join(SPACINGS)} after it: {spaced}"
+    uniform = ", ".join(each.name for each in taken if each.uniform)
+    return f"{text}; with {' or '.join(SPACINGS)} after it: {spaced}; with {UNIFORM}: {uniform}"
 
 
 def _plain(name: str) -> str:

@@ -18,7 +18,7 @@ _DECIDE = 3  # smaller things that may differ between recipes that are nearly th
 _UNSURE = 0.1  # taken off for each smaller thing that is not known
 _ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)\Z", re.IGNORECASE)
 _TAG = re.compile(r"<(?:lora|lyco):([^:<>]{1,200})(?::([^:<>]{0,20}))?(?::[^<>]{0,200})?>")
-_SPACINGS = ("karras", "exponential", "normal", "simple", "automatic", "uniform", "beta")
+_SPACINGS = ("karras", "exponential", "normal", "simple", "automatic", "sgm", "uniform", "beta")
 _WORDS = {
     "dpmpp": "dpm++", "ancestral": "a", "k": "", "sample": "", "gpu": "", "a1111": "",
 }  # fmt: skip

@@ -420,6 +420,47 @@ def test_two_loras_are_more_than_one_and_the_recipe_has_their_hashes(room: Room)
         painter.complete(recipe.with_changes(loras=(Lora(str(second), 1.0, marks[0][::-1]),)))
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "sampler", "spacing"),
+    [
+        ("lcm-lora-sdv1-5", 4, "LCM", None),
+        ("sdxl_lightning_8step_lora", 8, "Euler", "SGM Uniform"),
+        ("Hyper-SD15-12steps-CFG-lora", 12, "DDIM", "SGM Uniform"),
+        ("dmd2_sdxl_4step_lora_fp16", 4, "LCM", None),
+    ],
+)
+def test_a_lora_for_few_steps_says_how_it_is_used(
+    room: Room, tmp_path: Path, name: str, steps: int, sampler: str, spacing: str | None
+) -> None:
+    painter = room.painter("sd15")
+    lora = Lora(str(shutil.copy(room.lora("sd15"), tmp_path / f"{name}.safetensors")))
+    recipe = painter.complete(Recipe("x", seed=1, loras=(lora,)))
+    assert (recipe.steps, recipe.guidance) == (steps, 1.0)
+    assert (recipe.sampler, recipe.scheduler) == (sampler, spacing)
+    assert paint(painter, loras=(lora,), steps=None).std() > 1
+    own = painter.complete(
+        Recipe("x", seed=1, loras=(lora,), steps=9, guidance=2.0, sampler="Euler a")
+    )
+    assert (own.steps, own.guidance, own.sampler, own.scheduler) == (9, 2.0, "Euler a", None)
+
+
+def test_other_loras_change_no_steps(room: Room, tmp_path: Path) -> None:
+    painter = room.painter("sd15")
+    for name in ("enlightning", "turbocharged", "4step"):
+        lora = Lora(str(shutil.copy(room.lora("sd15"), tmp_path / f"{name}.safetensors")))
+        recipe = painter.complete(Recipe("x", seed=1, loras=(lora,)))
+        assert (recipe.steps, recipe.guidance, recipe.sampler) == (25, 7.5, "PLMS")
+
+
+def test_a_flow_model_keeps_its_sampler_and_its_own_guidance(room: Room, tmp_path: Path) -> None:
+    painter = room.painter("flux")
+    copy = tmp_path / "Hyper-FLUX.1-dev-8steps-lora.safetensors"
+    lora = Lora(str(shutil.copy(room.lora("flux"), copy)), 0.125)
+    recipe = painter.complete(Recipe("x", seed=1, loras=(lora,)))
+    assert (recipe.steps, recipe.sampler) == (8, "Euler")
+    assert recipe.guidance == painter.complete(Recipe("x", seed=1)).guidance
+
+
 def test_a_lora_for_another_model_says_so(room: Room) -> None:
     painter = room.painter("sdxl")
     plain = paint(painter)
@@ -510,10 +551,19 @@ def test_where_there_is_no_img2img_it_is_said(room: Room, tmp_path: Path, starte
     Image.new("RGB", (80, 64), "red").save(tmp_path / "a.png")
     with pytest.raises(UsageError, match="no image-to-image pipeline for PixArtSigmaPipeline"):
         paint(room.painter("pixart"), init=str(tmp_path / "a.png"))
-    with pytest.raises(UsageError, match="does not paint from an init image"):
-        paint(starter, init=str(tmp_path / "a.png"))
     with pytest.raises(MissingError, match="no such init image"):
         paint(starter, init=str(tmp_path / "b.png"))
+
+
+def test_the_bundled_model_keeps_more_of_a_picture_at_less_strength(
+    tmp_path: Path, starter: Painter
+) -> None:
+    Image.new("RGB", (96, 96), "red").save(tmp_path / "a.png")
+    sized: dict[str, Any] = {"init": str(tmp_path / "a.png"), "width": 64, "height": 64, "steps": 4}
+    little = paint(starter, **sized, strength=0.25)
+    much = paint(starter, **sized, strength=1.0)
+    off = [np.abs(made - np.array((255.0, 0, 0))).mean() for made in (little, much)]
+    assert off[0] < off[1] / 2
 
 
 # --- hashes and the shelf ------------------------------------------------------------------------

@@ -103,6 +103,8 @@ def test_every_sampler_paints_the_same_twice(
         ("k_euler_a", None, ("Euler a", None)),
         ("euler ancestral", None, ("Euler a", None)),
         ("PNDM", None, ("PLMS", None)),
+        ("Euler", "SGM Uniform", ("Euler", "SGM Uniform")),
+        ("DDIM sgm uniform", None, ("DDIM", "SGM Uniform")),
     ],
 )
 def test_names_are_read_as_people_write_them(
@@ -136,6 +138,16 @@ def test_names_are_read_as_people_write_them(
 def test_what_does_not_fit_lists_what_does(predicts: str, sampler: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         samplers.named(model_scheduler(predicts), sampler, None)
+
+
+def test_sgm_uniform_ends_a_step_before_the_first_timestep() -> None:
+    own = model_scheduler("epsilon")
+    times = []
+    for spacing in (None, samplers.UNIFORM):
+        scheduler = samplers.make(own, "Euler", spacing, None)
+        scheduler.set_timesteps(4)
+        times.append([round(float(each)) for each in scheduler.timesteps])
+    assert times == [[999, 666, 333, 0], [999, 749, 499, 249]]
 
 
 def test_the_flow_match_name_is_known() -> None:

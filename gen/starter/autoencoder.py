@@ -5,16 +5,25 @@ training scenes, so latents exist before anything is trained; the decoder learns
 dropped components cost. Plugs into `StableDiffusionPipeline` as its `vae`.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 PATCH = 16  # pixels a side that one place of new latents stands for
 _LAST = 4  # pixels a side that the decoder's last layer draws at each of its places
+
+
+@dataclass
+class Encoded(BaseOutput):  # type: ignore[misc]
+    """Latents as they are, where other autoencoders give a distribution."""
+
+    latents: Tensor
 
 
 class _Residual(nn.Module):
@@ -57,10 +66,9 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.init.zeros_(last.weight)
         self.refine = nn.Sequential(*layers, last, nn.PixelShuffle(_LAST))
 
-    def encode(self, picture: Tensor) -> Tensor:
+    def encode(self, picture: Tensor) -> Encoded:
         """Latents of about unit variance."""
-        latents: Tensor = self.encoder(picture)
-        return latents
+        return Encoded(latents=self.encoder(picture))
 
     def decode(
         self, z: Tensor, return_dict: bool = True, generator: torch.Generator | None = None

@@ -141,7 +141,9 @@ def learn_by_heart(pipeline: Any, known: Sequence[Example], others: Sequence[Exa
     torch.manual_seed(0)
     both = [*known, *others]
     with torch.no_grad():
-        latents = torch.cat([pipeline.vae.encode(as_input(each.pixels[None])) for each in both])
+        latents = torch.cat(
+            [pipeline.vae.encode(as_input(each.pixels[None])).latents for each in both]
+        )
         texts = torch.cat([_encoded(pipeline, each.prompt) for each in both])
         nothing = _encoded(pipeline, "")
     optimizer = torch.optim.AdamW(pipeline.unet.parameters(), _RATE)

@@ -30,7 +30,7 @@ def repainted(image: Image.Image, rng: random.Random) -> Image.Image:
     generator = torch.Generator().manual_seed(rng.getrandbits(32))
     with torch.inference_mode():
         words = pipeline.encode_prompt("", pixels.device, 1, False)[0]
-        latents = pipeline.vae.encode((pixels.float() / 127.5 - 1).to(kind))
+        latents = pipeline.vae.encode((pixels.float() / 127.5 - 1).to(kind)).latents
         noise = torch.randn(latents.shape, generator=generator).to(kind)
         latents = scheduler.add_noise(
             latents * pipeline.vae.config.scaling_factor, noise, scheduler.timesteps[start:][:1]
