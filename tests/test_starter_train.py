@@ -125,7 +125,7 @@ def test_the_encoder_keeps_most_of_what_it_sees(run: Path) -> None:
     model = data.autoencoder(run)
     truth = data.as_input(data.pixels_of(run)[0])
     with torch.no_grad():
-        back = model.decode(model.encode(truth), return_dict=False)[0]
+        back = model.decode(model.encode(truth).latents, return_dict=False)[0]
     assert (back - truth).square().mean() < 0.05 * truth.var()
 
 

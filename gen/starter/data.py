@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ Pixels = NDArray[np.uint8]
 class Drawn(NamedTuple):
     """A scene, its pixels (SIZE, SIZE, 3), its captions by language, where objects are.
 
-    `parts` are the box of each object and the captions of the scene with it alone.
+    `parts` are the box of each object and the captions of a close-up of it.
     """
 
     scene: scenes.Scene
@@ -41,15 +41,19 @@ def drawn(sprites: scenes.Sprites, seed: int, index: int) -> Drawn:
     """Scene number `index` of all those of `seed`."""
     rng = random.Random(f"{seed}/{index}")
     scene = scenes.random_scene(rng)
-    captions = _captions(scene, rng)
+    captions = _said(scene, rng, scenes.caption)
     boxes = enumerate(scenes.boxes(scene, sprites))
-    parts = [(box, _captions(scene.only(number), rng)) for number, box in boxes]
+    parts = [(box, _said(scene.only(number), rng, scenes.close_up)) for number, box in boxes]
     covered = scenes.covered(scene, sprites)
     return Drawn(scene, np.asarray(scenes.draw(scene, sprites)), captions, covered, parts)
 
 
-def _captions(scene: scenes.Scene, rng: random.Random) -> dict[str, str]:
-    return {each: scenes.caption(scene, rng, each) for each in scenes.LANGUAGES}
+def _said(
+    scene: scenes.Scene,
+    rng: random.Random,
+    words: Callable[[scenes.Scene, random.Random, str], str],
+) -> dict[str, str]:
+    return {each: words(scene, rng, each) for each in scenes.LANGUAGES}
 
 
 def render(run: Path, sprites_folder: Path, count: int, workers: int) -> None:
@@ -82,7 +86,7 @@ def _write(run: Path, number: int, made: list[Drawn]) -> None:
 
 @torch.no_grad()
 def _encoded(model: PatchAutoencoder, pixels: Pixels) -> NDArray[np.float16]:
-    parts = [model.encode(as_input(each)).half() for each in np.array_split(pixels, 10)]
+    parts = [model.encode(as_input(each)).latents.half() for each in np.array_split(pixels, 10)]
     latents: NDArray[np.float16] = torch.cat(parts).numpy()
     return latents
 

@@ -99,7 +99,7 @@ def psnr(model: PatchAutoencoder, sprites: scenes.Sprites) -> float:
     """Decibels, on scenes that the autoencoder was not trained on."""
     fresh = np.stack([drawn(sprites, _FRESH_SEED, at).pixels for at in range(_FRESH)])
     truth = as_input(fresh)
-    back = model.decode(model.encode(truth), return_dict=False)[0].clamp(-1, 1)
+    back = model.decode(model.encode(truth).latents, return_dict=False)[0].clamp(-1, 1)
     return float(10 * torch.log10(4 / (back - truth).square().mean()))
 
 

@@ -121,7 +121,10 @@ class Flow(nn.Module):
         self.text_encoder.load_state_dict(text_encoder.state_dict())
 
     def forward(self, noisy: Tensor, time: Tensor, text: Tensor) -> Tensor:
-        """The velocity (noise - clean) of (N, channels, h, w) latents at (N,) times in 0..1."""
-        encoded = self.text_encoder(text)[0]
+        """The velocity (noise - clean) of (N, channels, h, w) latents at (N,) times in 0..1.
+
+        `text` (M, MAX_TOKENS): each row of it is that of N / M latents, in order.
+        """
+        encoded = self.text_encoder(text)[0].repeat_interleave(len(noisy) // len(text), 0)
         velocity: Tensor = self.unet(noisy, time * 1000, encoded).sample
         return velocity

@@ -44,7 +44,8 @@ _SAMPLES = 16
 _BEGUN = "begun"  # folder of the model that a run goes on from
 _OBJECTS = 2.0  # how much more the error counts where an object is
 _WINDOW = 8  # places a side of a part of a scene
-_WHOLE, _PARTS = 0.375, 2.5  # whole scenes and parts in a step, for each whole scene of a batch
+_WHOLE, _PARTS = 0.375, 0.75  # whole scenes and parts in a step, for each whole scene of a batch
+_LOOKS = 4  # noisy windows of one part: reading its caption costs as much as a window
 _LAST = 0.2  # share of the steps, the last ones, that see whole scenes alone
 _UNSAID = 0.1  # share of captions left out, for classifier-free guidance
 
@@ -71,7 +72,7 @@ def train_decoder(run: Path, steps: int, batch: int = 8, rate: float = 6e-4) -> 
         shard = shards[rng.integers(len(shards))]
         picture = as_input(shard[rng.integers(len(shard), size=batch)]).to(device())
         with torch.no_grad():
-            latents = model.encode(picture)
+            latents = model.encode(picture).latents
             amount = 0.1 * torch.rand(len(latents), 1, 1, 1, device=device())
             latents += torch.randn_like(latents) * amount
         with reduced_precision():
@@ -89,7 +90,8 @@ def _psnr(error: Tensor) -> Tensor:
 
 
 class _Batch(NamedTuple):
-    """Latents (N, channels, h, w), how much of each place objects cover (N, 1, h, w), tokens."""
+    """Latents (N, channels, h, w), how much of each place objects cover (N, 1, h, w), and tokens
+    (M, MAX_TOKENS): each row of them is that of N / M rows of latents, in order."""
 
     clean: Tensor
     covered: Tensor
@@ -119,9 +121,10 @@ class _Drawer:
         (after Patch Diffusion, Wang et al., 2023).
         """
         picks = torch.randint(len(self._parts), (count,))
-        shifts = torch.rand(count, 2)
+        repeated = picks.repeat_interleave(_LOOKS)
+        shifts = torch.rand(len(repeated), 2)
         latents, covered = [], []
-        for pick, shift in zip(picks.tolist(), shifts.tolist(), strict=True):
+        for pick, shift in zip(repeated.tolist(), shifts.tolist(), strict=True):
             part = self._parts[pick]
             left, top, right, foot = part.box
             x = _start(left, right, self._side, shift[0])

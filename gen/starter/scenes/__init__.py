@@ -3,7 +3,14 @@
 Knows nothing of models: a random generator goes in, a picture and its caption come out.
 """
 
-from gen.starter.scenes.captions import LANGUAGES, NUMBERS, SIZE_WORDS, caption, plain_caption
+from gen.starter.scenes.captions import (
+    LANGUAGES,
+    NUMBERS,
+    SIZE_WORDS,
+    caption,
+    close_up,
+    plain_caption,
+)
 from gen.starter.scenes.compose import asked_scene, held_out, held_out_together, random_scene
 from gen.starter.scenes.drawing import Body, Sprites, boxes, covered, draw, layout, load_sprites
 from gen.starter.scenes.objects import OBJECTS, THINGS, Thing
@@ -32,6 +39,7 @@ __all__ = [
     "asked_scene",
     "boxes",
     "caption",
+    "close_up",
     "covered",
     "draw",
     "held_out",

@@ -16,8 +16,8 @@ def scatter(
     rng = canvas.rng
     for foot in sorted(rng.uniform(*rows) for _ in range(count)):
         near = (foot - rows[0]) / (rows[1] - rows[0])
-        size = (tall[0] + near * (tall[1] - tall[0])) * rng.uniform(0.85, 1.15)
-        canvas.stamp(kind, rng.uniform(0, SIZE), foot, size, variant, rng.random() < 0.5)
+        size = tall[0] + near * (tall[1] - tall[0])
+        canvas.stamp(kind, rng.uniform(0, SIZE), foot, size, variant)
 
 
 def row(canvas: Canvas, kind: str, foot: float, tall: float, step: float, far: float = 0.0) -> None:
@@ -25,8 +25,7 @@ def row(canvas: Canvas, kind: str, foot: float, tall: float, step: float, far: f
     rng = canvas.rng
     x = rng.uniform(-step, 0)
     while x < SIZE + step:
-        size = tall * rng.uniform(0.75, 1.2)
-        canvas.stamp(kind, x, foot + rng.uniform(-3, 3), size, None, rng.random() < 0.5, far=far)
+        canvas.stamp(kind, x, foot, tall * rng.choice((0.8, 1.1)), far=far)
         x += step * rng.uniform(0.7, 1.3)
 
 

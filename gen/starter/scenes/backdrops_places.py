@@ -21,7 +21,7 @@ def city(canvas: Canvas) -> None:
     for foot, tall, step, far in ((186, 122, 30, 0.6), (192, 150, 44, 0.12)):
         x = rng.uniform(-step, 0)
         while x < SIZE + step:
-            canvas.stamp("building", x, foot, tall * rng.uniform(0.75, 1.1), far=far)
+            canvas.stamp("building", x, foot, tall * rng.choice((0.8, 1.0)), far=far)
             x += step * rng.uniform(0.85, 1.2)
     row(canvas, "round tree", 196, 26, 54)
     canvas.ridge(_level(192), (206, 204, 206), (196, 194, 200), deep=10)
@@ -87,8 +87,8 @@ def farm(canvas: Canvas) -> None:
     canvas.stamp("barn", barn, 166, rng.uniform(92, 104), flipped=side < 0)
     for _ in range(2):
         canvas.stamp("hay", 128 - side * rng.uniform(40, 116), rng.uniform(170, 186), 24)
-    for x in range(rng.randint(-20, 0), SIZE + 20, 21):
-        canvas.stamp("fence", x, 204, 27, 1)
+    for x in range(8, SIZE, 26):
+        canvas.stamp("fence", x, 208, 32, 1)
     canvas.ridge(wave(rng, 203, 2), (166, 196, 90), (124, 168, 74), deep=50)
     scatter(canvas, "tuft", 12, (208, 254), (7, 12))
 
@@ -117,8 +117,8 @@ def garden(canvas: Canvas) -> None:
     for x in range(rng.randint(-20, 0), SIZE + 40, 34):
         canvas.stamp("bush", x, 166, rng.uniform(38, 46), rng.choice((1, 3)))
     canvas.ridge(_level(160), (86, 150, 78), (86, 150, 78))
-    for x in range(rng.randint(-24, 0), SIZE + 30, 30):
-        canvas.stamp("fence", x, 182, 38, 0)
+    for x in range(16, SIZE + 32, 38):
+        canvas.stamp("fence", x, 192, 48, 0)
     canvas.ridge(wave(rng, 180, 2), (158, 214, 98), (112, 182, 78), deep=70)
     _path(canvas)
     for foot, tall in ((190, 26), (199, 32)):

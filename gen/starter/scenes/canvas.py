@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from gen.starter.scenes.scene import SIZE
+from gen.starter.scenes.scene import GRID, SIZE
 from gen.starter.scenes.sketch import Colour, mix
 from gen.starter.scenes.stamps import VARIANTS, lamps, stamp
 
@@ -31,6 +31,7 @@ _CLOUDS = {
 }
 _ROWS = np.arange(SIZE, dtype=np.float32)[:, None]
 _COLUMNS = np.arange(SIZE)
+_HEIGHTS = (8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224)  # of stamps
 DARK = ("night", "rain", "sunset", "snowfall")  # lamps are lit
 
 
@@ -58,6 +59,11 @@ def graded(picture: Image.Image, grade: Matrix) -> Image.Image:
     body = picture.convert("RGB").convert("RGB", grade)
     body.putalpha(picture.getchannel("A"))
     return body
+
+
+def _near(value: float, step: int) -> int:
+    """The multiple of `step` that is nearest."""
+    return round(value / step) * step
 
 
 def lit(colour: Colour, light: str) -> Colour:
@@ -123,8 +129,8 @@ class Canvas:
 
     def _sun(self, horizon: float) -> None:
         rng = self.rng
-        x = rng.choice((rng.uniform(26, 84), rng.uniform(172, 230)))
-        y = horizon * rng.uniform(0.68, 0.82) if self.light == "sunset" else rng.uniform(28, 48)
+        x = rng.choice((3, 5, 11, 13)) * GRID
+        y = _near(horizon * 0.75, GRID) if self.light == "sunset" else 40
         self.sun = x, y
         colour, radius, halo = {
             "day": ((255, 240, 170), 15, 58),
@@ -139,15 +145,14 @@ class Canvas:
         rng = self.rng
         heavy = self.light in ("rain", "snowfall")
         for _ in range(rng.randint(5, 7) if heavy else rng.randint(1, 4)):
-            wide = rng.uniform(70, 150) if heavy else rng.uniform(34, 84)
-            x, y = (
-                rng.uniform(0, SIZE),
-                rng.uniform(6, 40) if heavy else rng.uniform(18, horizon * 0.6),
-            )
-            if self.sun and math.dist((x, y), self.sun) < 52:
+            wide = rng.choice((96, 128, 160) if heavy else (48, 64, 80))
+            left = rng.randrange(-2, SIZE // GRID - 1) * GRID
+            top = rng.choice((-2, -1, 0) if heavy else range(int(horizon * 0.4) // GRID)) * GRID
+            middle = left + wide / 2, top + wide / 4
+            if self.sun and math.dist(middle, self.sun) < 52:
                 continue
-            cloud = _cloud(rng.randrange(VARIANTS), round(wide / 6) * 6, self.light)
-            self.picture.paste(cloud, (int(x - cloud.width / 2), int(y - cloud.height / 2)), cloud)
+            cloud = _cloud(rng.randrange(VARIANTS), wide, self.light)
+            self.picture.paste(cloud, (left, top), cloud)
 
     def stars(self, count: int, horizon: float) -> None:
         rng = self.rng
@@ -214,9 +219,9 @@ class Canvas:
         self, x: float, y: float, wide: float, colour: Colour, strength: float, raw: bool = False
     ) -> None:
         self.soft(
-            x,
-            y,
-            wide / 2,
+            _near(x, GRID),
+            _near(y, GRID // 4),
+            _near(wide / 2, 4),
             max(1.3, wide / 16),
             colour if raw else lit(colour, self.light),
             strength,
@@ -237,12 +242,17 @@ class Canvas:
         self, kind: str, x: float, foot: float, tall: float, variant: int | None = None,
         flipped: bool = False, turn: float = 0, far: float = 0.0,
     ) -> None:  # fmt: skip
-        """A stamp with its foot's middle at (x, foot); `far` fades it towards the horizon."""
+        """A stamp with its foot's middle near (x, foot); `far` fades it towards the horizon.
+
+        It has one of a few heights; its left edge and its foot are on the grid.
+        """
         chosen = self.rng.randrange(VARIANTS) if variant is None else variant
-        step = 1 if tall < 16 else 2 if tall < 40 else 4 if tall < 90 else 8  # few sizes: cached
-        key = (max(4, round(tall / step) * step), flipped, round(turn / 20) * 20)
-        body = _stamped(kind, chosen, *key, self.light, round(far * 8))
-        self.picture.paste(body, (round(x - body.width / 2), round(foot - body.height)), body)
+        height = min(_HEIGHTS, key=lambda each: abs(each - tall))
+        body = _stamped(
+            kind, chosen, height, flipped, round(turn / 20) * 20, self.light, round(far * 8)
+        )
+        left, low = _near(x - body.width / 2, GRID), _near(foot, GRID)
+        self.picture.paste(body, (left, low - body.height), body)
 
 
 class Fine:

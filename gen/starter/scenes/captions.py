@@ -59,6 +59,15 @@ def caption(scene: Scene, rng: random.Random, language: str = "en") -> str:
     return words(scene, rng)
 
 
+def close_up(scene: Scene, rng: random.Random, language: str = "en") -> str:
+    """Says a part of the scene that holds its only object, in words of its own."""
+    what = (_what_english if language == "en" else _what_chinese)(scene, rng.choice)
+    light = _light(scene, language, rng.choice)
+    if language == "en":
+        return f"a close-up of {what} {SETTINGS[scene.setting].where} {light}".strip()
+    return f"特写：{light and light + '，'}{SETTINGS[scene.setting].where_chinese}的{what}"
+
+
 def plain_caption(scene: Scene, language: str = "en") -> str:
     """Everything that the scene promises, always in the same words."""
     setting, light = SETTINGS[scene.setting], _light(scene, language, _first)

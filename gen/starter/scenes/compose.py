@@ -74,7 +74,7 @@ def _scene(rng: random.Random, names: list[str], setting: str) -> Scene:
         objects = _pair(rng, names, relation, setting)
     else:
         relation = "and" if len(set(names)) > 1 else ""
-        objects = _several(rng, names, setting)
+        objects = _several(names, setting)
     return Scene(setting, light, tuple(objects), rng.getrandbits(32), relation, size, place)
 
 
@@ -83,54 +83,50 @@ def _single(rng: random.Random, name: str, setting: str) -> tuple[Placed, str, s
     size = SIZES[word]
     place = ""
     low, high = size / 2, 1 - size / 2
-    x = min(max(rng.gauss(0.5, 0.1), low), high)
+    x = rng.choice((0.47, 0.53))
     if size < 0.58 and rng.random() < 0.4:
         place = rng.choice(("left", "middle", "right"))
-        share = rng.uniform(0.0, 0.12)
-        x = {"left": low + share, "middle": 0.44 + share, "right": high - share}[place]
-    return Placed(name, x, _foot(rng, name, setting, size), size), word, place
+        share = rng.choice((0.02, 0.08))
+        x = {"left": low + share, "middle": x, "right": high - share}[place]
+    return Placed(name, x, _foot(name, setting, size), size), word, place
 
 
 def _pair(rng: random.Random, names: list[str], relation: str, setting: str) -> list[Placed]:
     """The first named comes first. On top and in front: `draw` moves the first to the second."""
     if relation == "on top of":
-        x, low = rng.uniform(0.38, 0.62), _ground(rng, setting)
+        x, low = rng.choice((0.44, 0.56)), SETTINGS[setting].ground
         lower, upper = SIZES[""], SIZES["small"]
         return [Placed(names[0], x, low - lower, upper), Placed(names[1], x, low, lower)]
     if relation == "in front of":
-        x, low = rng.uniform(0.4, 0.6), min(_ground(rng, setting), 14 / 16)
+        x, low = rng.choice((0.44, 0.56)), min(SETTINGS[setting].ground, 14 / 16)
         side = rng.choice((-1, 1))
         front = Placed(names[0], x + side * 0.18, low + 1 / 16, SIZES[""])
         return [front, Placed(names[1], x - side * 0.06, low, SIZES[""])]
-    xs = [rng.uniform(0.22, 0.28), rng.uniform(0.72, 0.78)]
+    xs = [0.25, 0.75]
     if relation == "right of" or (relation != "left of" and rng.random() < 0.5):
         xs.reverse()
     return [
-        Placed(name, x, _foot(rng, name, setting, SIZES[""]), SIZES[""])
+        Placed(name, x, _foot(name, setting, SIZES[""]), SIZES[""])
         for name, x in zip(names, xs, strict=True)
     ]
 
 
-def _several(rng: random.Random, names: list[str], setting: str) -> list[Placed]:
-    """Two or three in a row; their feet differ a little."""
+def _several(names: list[str], setting: str) -> list[Placed]:
+    """Two or three in a row."""
     spots, word = (_ROW, "small") if len(names) == 3 else ((0.25, 0.75), "")
     size = SIZES[word]
     return [
-        Placed(name, spot, _foot(rng, name, setting, size), size)
+        Placed(name, spot, _foot(name, setting, size), size)
         for name, spot in zip(names, spots, strict=True)
     ]
 
 
-def _ground(rng: random.Random, setting: str) -> float:
-    return rng.uniform(*SETTINGS[setting].ground)
-
-
-def _foot(rng: random.Random, name: str, setting: str, size: float) -> float:
+def _foot(name: str, setting: str, size: float) -> float:
     """The height of an object's foot, by its way: on the ground, in the water or in the air."""
     way, kind = THINGS[name].way, SETTINGS[setting]
     if setting == "space":
-        return min(0.97, 0.5 + size / 2 + rng.uniform(-0.1, 0.12) * (1 - size))
+        return 0.5 + size / 2
     if way == FLY:
-        return min(0.9, max(0.04 + size, rng.uniform(0.56, 0.7)))
-    low, high = kind.water if way == SWIM and kind.water else kind.ground
-    return max(min(rng.uniform(low, high) + max(0.0, size - 0.55) * 0.2, 0.97), size + 0.02)
+        return max(size, 10 / 16)
+    low = kind.water if way == SWIM and kind.water else kind.ground
+    return max(low, size)

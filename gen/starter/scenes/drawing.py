@@ -1,10 +1,11 @@
 """Draws a scene: its backdrop, then its objects with shadows or ripples, then the weather."""
 
+import copy
 import json
 import math
 import random
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ _TINTS = {
     "snowfall": matrix(0.94, (0.97, 0.98, 1.0), (4, 5, 8)),
 }
 _DEEP_TINT = matrix(0.95, (0.74, 0.8, 0.94), (4, 8, 16))  # underwater at night, before the veil
+LAYOUTS = 8  # backdrops of a setting in a light: few, so that a small model can learn them
+_TILE = 128  # pixels after which rain and snowfall repeat themselves
 _RIMS: dict[str, Colour] = {"sunset": (255, 196, 120), "night": (190, 208, 255)}
 
 
@@ -77,11 +80,9 @@ def load_sprites(folder: Path) -> Sprites:
 
 def draw(scene: Scene, sprites: Sprites) -> Image.Image:
     """The scene as an RGB picture of SIZE x SIZE pixels."""
-    rng = random.Random(scene.seed)
-    canvas = Canvas(rng, scene.light)
-    _BACKDROPS[scene.setting](canvas)
-    if scene.light == "rain":
-        _puddles(canvas, scene.setting)
+    plain = _backdrop(scene.setting, scene.light, scene.seed % LAYOUTS)
+    canvas = copy.copy(plain)
+    canvas.picture = plain.picture.copy()
     bodies = layout(scene, sprites)
     stacked = scene.relation == "on top of"
     for number, body in sorted(enumerate(bodies), key=lambda pair: (pair[1].foot, -pair[0])):
@@ -91,8 +92,17 @@ def draw(scene: Scene, sprites: Sprites) -> Image.Image:
     if stacked:
         _show(canvas, scene, bodies[0], standing=False)
     if scene.light in ("rain", "snowfall"):
-        _weather(canvas)
+        _weather(canvas, scene.seed % LAYOUTS)
     return canvas.picture
+
+
+@lru_cache(maxsize=1024)
+def _backdrop(setting: str, light: str, layout: int) -> Canvas:
+    canvas = Canvas(random.Random(f"{setting}/{light}/{layout}"), light)
+    _BACKDROPS[setting](canvas)
+    if light == "rain":
+        _puddles(canvas, setting)
+    return canvas
 
 
 def layout(scene: Scene, sprites: Sprites) -> list[Body]:
@@ -179,7 +189,7 @@ def _ground(canvas: Canvas, scene: Scene, body: Body) -> None:
     if _afloat(scene, body):
         canvas.soft(middle, body.foot - _sunk(body) + 2, half * 1.7, 9, (14, 50, 92), 0.6)
         return
-    ground = kind.ground[1] * SIZE if way == FLY else body.foot
+    ground = kind.ground * SIZE if way == FLY else body.foot
     lifted = ground - body.foot > 12 or (scene.setting == "underwater" and way == SWIM)
     if lifted:
         far = min(250.0, max(ground, body.foot + 8))
@@ -264,11 +274,11 @@ def _puddles(canvas: Canvas, setting: str) -> None:
     """Wet ground that mirrors the sky; rings where there is water anyway."""
     rng = canvas.rng
     for _ in range(7):
-        x, y = rng.uniform(0, SIZE), rng.uniform(214, 252)
-        wide = rng.uniform(22, 46)
+        x, y = rng.randrange(17) * GRID, rng.choice((216, 232, 248))
+        wide = rng.choice((24, 40))
         if setting in ("sea", "lake"):
             pen = ImageDraw.Draw(canvas.picture)
-            y = rng.uniform(160, 250) if setting == "sea" else rng.uniform(150, 206)
+            y = rng.choice(range(168, 250, 16) if setting == "sea" else (152, 168, 184, 200))
             pen.ellipse((x - wide / 4, y - 2, x + wide / 4, y + 2), outline=(206, 222, 232))
             continue
         for scale, tone in ((1.0, (112, 128, 144)), (0.9, (158, 174, 188))):
@@ -276,35 +286,45 @@ def _puddles(canvas: Canvas, setting: str) -> None:
         canvas.soft(x - wide * 0.2, y - 1, wide * 0.5, 2, (226, 234, 240), 1.2)
 
 
-def _weather(canvas: Canvas) -> None:
-    rng = canvas.rng
-    overlay = _streaks if canvas.light == "rain" else _flakes
-    mask = ImageChops.offset(overlay(rng.randrange(6)), rng.randrange(SIZE), rng.randrange(SIZE))
+def _weather(canvas: Canvas, layout: int) -> None:
+    overlay = _streaks() if canvas.light == "rain" else _flakes()
+    across, down = divmod(layout, 4)
+    mask = ImageChops.offset(overlay, 2 * across * GRID, 2 * down * GRID)
     colour = (226, 236, 244) if canvas.light == "rain" else (255, 255, 255)
     canvas.picture.paste(colour, (0, 0), mask)
 
 
 @cache
-def _streaks(variant: int) -> Image.Image:
-    """Rain as a mask, drawn at twice the size; it can be wrapped around."""
-    rng = random.Random(f"rain/{variant}")
-    mask = Image.new("L", (2 * SIZE, 2 * SIZE))
+def _streaks() -> Image.Image:
+    """Rain as a mask, drawn at twice the size."""
+    rng = random.Random("rain")
+    mask = Image.new("L", (2 * _TILE, 2 * _TILE))
     pen = ImageDraw.Draw(mask)
-    for _ in range(120):
-        x, y, long = rng.uniform(0, 512), rng.uniform(0, 512), rng.uniform(24, 52)
-        for dx, dy in ((0, 0), (512, 0), (0, -512), (512, -512)):
+    for _ in range(32):
+        x, y, long = rng.uniform(0, 256), rng.uniform(0, 256), rng.uniform(24, 52)
+        strength = rng.randint(80, 170)
+        for dx, dy in ((0, 0), (256, 0), (0, -256), (256, -256)):
             line = (x + dx, y + dy, x + dx - long * 0.28, y + dy + long)
-            pen.line(line, fill=rng.randint(80, 170), width=2)
-    return mask.resize((SIZE, SIZE), Image.Resampling.BOX)
+            pen.line(line, fill=strength, width=2)
+    return _tiled(mask)
 
 
 @cache
-def _flakes(variant: int) -> Image.Image:
-    rng = random.Random(f"snow/{variant}")
-    mask = Image.new("L", (2 * SIZE, 2 * SIZE))
+def _flakes() -> Image.Image:
+    rng = random.Random("snow")
+    mask = Image.new("L", (2 * _TILE, 2 * _TILE))
     pen = ImageDraw.Draw(mask)
-    for _ in range(150):
+    for _ in range(38):
         r = rng.choice((2.5, 3, 3.5, 4, 5))
-        x, y = rng.uniform(r, 512 - r), rng.uniform(r, 512 - r)
+        x, y = rng.uniform(r + 1, 255 - r), rng.uniform(r + 1, 255 - r)
         pen.ellipse((x - r, y - r, x + r, y + r), fill=rng.randint(190, 250))
-    return mask.filter(ImageFilter.GaussianBlur(0.8)).resize((SIZE, SIZE), Image.Resampling.BOX)
+    return _tiled(mask.filter(ImageFilter.GaussianBlur(0.8)))
+
+
+def _tiled(mask: Image.Image) -> Image.Image:
+    tile = mask.resize((_TILE, _TILE), Image.Resampling.BOX)
+    whole = Image.new("L", (SIZE, SIZE))
+    for left in range(0, SIZE, _TILE):
+        for top in range(0, SIZE, _TILE):
+            whole.paste(tile, (left, top))
+    return whole

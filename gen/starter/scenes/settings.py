@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 
 class Setting(NamedTuple):
-    """`ground` and `water` are the heights (shares of the side) at which a foot can be."""
+    """`ground` and `water` are the heights (shares of the side) of feet; both are on the grid."""
 
     where: str  # "a fox on the beach"
     noun: str  # "a beach with a fox"
     where_chinese: str
-    ground: tuple[float, float]
-    water: tuple[float, float] | None = None  # for what swims
+    ground: float
+    water: float | None = None  # for what swims
     lights: tuple[str, ...] = ("day", "sunset", "night", "rain", "snowfall")
     outdoors: bool = True  # whether there is a sky to speak of
 
@@ -23,7 +23,7 @@ class Light(NamedTuple):
     chinese: tuple[str, ...]
 
 
-_BANK = (0.86, 0.95)
+_BANK = 15 / 16
 SETTINGS = {
     "beach": Setting("on the beach", "beach", "沙滩上", _BANK),
     "forest": Setting("in the forest", "forest", "森林里", _BANK),
@@ -34,38 +34,38 @@ SETTINGS = {
         _BANK,
         lights=("day", "sunset", "night", "snowfall"),
     ),
-    "city": Setting("in the city", "city", "城市里", (0.88, 0.95)),
+    "city": Setting("in the city", "city", "城市里", _BANK),
     "desert": Setting("in the desert", "desert", "沙漠里", _BANK),
     "meadow": Setting("in a meadow", "meadow", "草地上", _BANK),
-    "sea": Setting("at sea", "sea", "海上", (0.8, 0.9), (0.78, 0.9)),
+    "sea": Setting("at sea", "sea", "海上", 14 / 16, 13 / 16),
     "space": Setting(
         "in space",
         "starry space",
         "太空中",
-        (0.72, 0.84),
+        13 / 16,
         lights=("night",),
     ),
     "mountains": Setting("in the mountains", "mountain valley", "群山中", _BANK),
-    "lake": Setting("by a lake", "lake", "湖边", (0.9, 0.96), (0.72, 0.8)),
+    "lake": Setting("by a lake", "lake", "湖边", _BANK, 12 / 16),
     "underwater": Setting(
         "underwater",
         "underwater world",
         "水下",
-        (0.86, 0.94),
-        (0.66, 0.8),
+        _BANK,
+        12 / 16,
         lights=("day", "night"),
         outdoors=False,
     ),
-    "farm": Setting("on a farm", "farm", "农场里", (0.88, 0.96)),
+    "farm": Setting("on a farm", "farm", "农场里", _BANK),
     "canyon": Setting("in a canyon", "canyon", "峡谷里", _BANK),
-    "garden": Setting("in a garden", "garden", "花园里", (0.87, 0.95)),
-    "jungle": Setting("in the jungle", "jungle", "丛林里", (0.87, 0.95)),
-    "village": Setting("in a village", "village", "村庄里", (0.88, 0.95)),
+    "garden": Setting("in a garden", "garden", "花园里", _BANK),
+    "jungle": Setting("in the jungle", "jungle", "丛林里", _BANK),
+    "village": Setting("in a village", "village", "村庄里", _BANK),
     "room": Setting(
         "in a room",
         "room",
         "房间里",
-        (0.88, 0.95),
+        _BANK,
         lights=("day", "night"),
         outdoors=False,
     ),
