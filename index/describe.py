@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from index.catalog import Lacking
+from index.descriptors import Lacking
 from index.ingest import BATCH, batched
 from index.library import Library
 from provenance.errors import MissingError

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog, Lacking, NewReference, require_comparable
+from index.catalog import Catalog, NewReference
+from index.descriptors import Lacking, require_comparable
 from index.stores import Found, Stores
 from provenance.chance import Calibration
 from provenance.errors import UsageError

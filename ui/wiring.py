@@ -24,8 +24,8 @@ from gen.pipeline import Painter, load
 from gen.shelf import Shelf
 from gen.studio import Studio, Watching
 from gen.usual import kept
-from index.catalog import require_comparable
 from index.describe import Progress, describe
+from index.descriptors import require_comparable
 from index.library import Library
 from index.sources import Source
 from provenance.audit import Journal
