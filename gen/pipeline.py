@@ -45,6 +45,10 @@ class Painter(Protocol):
     def batch(self) -> int:
         """How many pictures of one shape are painted at once, at most."""
 
+    @property
+    def samplers(self) -> list[str]:
+        """The names of those that the model takes."""
+
     def complete(self, recipe: Recipe) -> Recipe:
         """The recipe with the model's own defaults for what it leaves open, validated."""
 
@@ -111,6 +115,10 @@ class DiffusersPainter:
     @property
     def batch(self) -> int:
         return self.plan.batch
+
+    @property
+    def samplers(self) -> list[str]:
+        return samplers.names(samplers.kind_of(self._own_scheduler))
 
     def complete(self, recipe: Recipe) -> Recipe:
         self._require_this_model(recipe)

@@ -6,14 +6,17 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio_client import Client
 from PIL import Image, UnidentifiedImageError
 from selenium import webdriver
 from selenium.common.exceptions import ElementClickInterceptedException
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from gen.gates import RecipeGate
@@ -24,7 +27,9 @@ from index.library import Library
 from index.sources import FolderSource
 from provenance.check import Checker
 from provenance.fingerprint import content_hash
+from provenance.images import read_picture
 from provenance.label.credentials import read_credentials
+from provenance.read import recipe_of
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
 from tests.conftest import hash_policy, hashes_only, labeller, root
@@ -84,9 +89,8 @@ def studio(tmp_path: Path, starter: Painter) -> Iterator[Studio]:
     with Library.create(tmp_path / "library", hashes_only().specs) as library:
         ingest(FolderSource(gallery), library, hashes_only)
         checker = Checker(hashes_only(), library, hash_policy())
-        yield Studio(
-            starter, checker, [RecipeGate(library)], Held(), labeller(), Watching(), labeller()
-        )
+        signs = replace(labeller(), init=starter.begun)
+        yield Studio(starter, checker, [RecipeGate(library)], Held(), signs, Watching(), signs)
 
 
 @pytest.fixture
@@ -118,6 +122,17 @@ class Page:
         box = self.driver.find_element(By.CSS_SELECTOR, f"#{element} textarea, #{element} input")
         box.clear()
         box.send_keys(text)
+
+    def choose(self, element: str, words: str) -> None:
+        """What begins with these words in a drop-down list."""
+        (box,) = self.wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, f"#{element} input"))
+        self.wait(box.is_displayed)
+        box.click()
+        box.send_keys(Keys.CONTROL, "a")
+        box.send_keys(words)
+        found = f"//ul[@role='listbox']/li[starts-with(@aria-label, '{words}')]"
+        self.wait(lambda: self.driver.find_elements(By.XPATH, found))
+        box.send_keys(Keys.ENTER)
 
     def text(self, element: str) -> str:
         return str(self.driver.find_element(By.ID, element).get_attribute("innerText"))
@@ -187,6 +202,16 @@ def test_generate_see_progress_see_the_picture(page: Page, studio: Studio, tmp_p
     assert credentials.outcome == "trusted"
 
 
+def test_a_seed_that_nobody_chose_is_drawn_anew(page: Page, tmp_path: Path) -> None:
+    page.fill("prompt", "a penguin in the snow at night")
+    for made in (1, 2):
+        page.click_generate()
+        page.wait(lambda: len(list((tmp_path / "pictures").iterdir())) == made)  # noqa: B023
+    seeds = {recipe.seed for file in (tmp_path / "pictures").iterdir()
+             if (recipe := recipe_of(read_picture(file)))}  # fmt: skip
+    assert len(seeds) == 2
+
+
 def test_previews_come_before_the_picture(page: Page, tmp_path: Path) -> None:
     page.driver.find_element(By.CSS_SELECTOR, "#previews input").click()
     page.generate(Recipe("a penguin in the snow at night", seed=5))
@@ -218,6 +243,37 @@ def test_a_copy_shows_evidence_and_sends_none_of_its_bytes(
     sent = page.sent.picture_contents()
     assert sent, "the references' thumbnails were sent"
     assert content_hash(pixels(studio.painter, asked)) not in sent
+
+
+def test_size_sampler_and_a_picture_to_begin_with(page: Page, tmp_path: Path) -> None:
+    begin = tmp_path / "red.png"
+    Image.new("RGB", (96, 64), "red").save(begin)
+    page.driver.find_element(By.CSS_SELECTOR, "button.label-wrap").click()
+    page.choose("size", "landscape")
+    page.choose("sampler", "UniPC")
+    file_input = "#init input[type=file]"
+    page.wait(lambda: page.driver.find_elements(By.CSS_SELECTOR, file_input))[0].send_keys(
+        str(begin)
+    )
+    page.wait(lambda: page.driver.find_elements(By.CSS_SELECTOR, "#init img"))
+    page.generate(Recipe("a penguin in the snow at night", seed=5))
+    page.wait(lambda: len(list((tmp_path / "pictures").iterdir())) == 1)
+    (file,) = (tmp_path / "pictures").iterdir()
+    picture = read_picture(file)
+    assert picture.image.size == (384, 256)
+    recipe = recipe_of(picture)
+    assert recipe
+    assert (recipe.sampler, recipe.strength) == ("UniPC", 0.6)
+    assert recipe.init_hash
+
+
+def test_a_client_that_says_only_the_prompt_gets_the_usual(page: Page, tmp_path: Path) -> None:
+    client = Client(page.driver.current_url, verbose=False)
+    gallery, _, status = client.predict("a penguin in the snow at night", api_name="/generate")
+    assert status.startswith("clear")
+    assert len(gallery) == 1
+    (file,) = (tmp_path / "pictures").iterdir()
+    assert Image.open(file).size == (256, 256)
 
 
 def test_a_wrong_prompt_says_what_is_wrong(page: Page) -> None:

@@ -39,6 +39,7 @@ class PhotoPainter:
     spec: ModelSpec = SPEC
     painted: list[Recipe] = field(default_factory=list)
     batch: int = 1
+    samplers: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
 
     def complete(self, recipe: Recipe) -> Recipe:

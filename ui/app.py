@@ -1,14 +1,17 @@
 """The web app: a builder that receives its parts. Only a clear Generation gives it a picture."""
 
 import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
 
+from gen.batch import sized
+from gen.families import PRESETS
+from gen.pipeline import DEFAULT_STRENGTH, Painter
 from gen.studio import Preview, Studio
 from provenance.errors import FirsthandError, UsageError
 from provenance.files import write_whole
@@ -39,18 +42,28 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
 
     def paint(
         prompt: str,
-        negative: str,
-        count: float,
-        seed: float | None,
-        steps: float,
-        guidance: float,
-        retries: float,
-        previews: bool,
-        shown: list[str],
+        negative: str = "",
+        count: float = 1,
+        seed: float | None = -1,
+        steps: float | None = None,
+        guidance: float | None = None,
+        retries: float = 0,
+        previews: bool = False,
+        size: str = "",
+        sampler: str = "",
+        init: str | None = None,
+        strength: float = DEFAULT_STRENGTH,
+        shown: Sequence[str] = (),
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[list[Any], str, str, list[str]]]:
-        first = secrets.randbelow(2**32) if seed is None else int(seed)
-        recipe = Recipe(prompt, negative, seed=first, steps=int(steps), guidance=guidance)
+        first = secrets.randbelow(2**32) if seed is None or seed < 0 else int(seed)
+        recipe = Recipe(
+            prompt, negative, seed=first, steps=None if steps is None else int(steps),
+            guidance=guidance, sampler=sampler or None, init=init or None,
+            strength=strength if init else None,
+        )  # fmt: skip
+        with _told():
+            recipe = sized(recipe, size or None, studio.painter)
         wanted = min(int(count), MOST_PICTURES)
         recipes = [recipe.with_changes(seed=first + n) for n in range(wanted)]
         rows: list[dict[str, Any]] = []
@@ -58,13 +71,13 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
         def stepped(done: int, steps: int) -> None:
             progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
 
-        progress((0, int(steps)), desc="starting")
+        progress(0, desc="starting")
         with ExitStack() as stack:
             made = studio.live(recipes, retries=int(retries), on_step=stepped, previews=previews)
             stack.enter_context(closing(made))
             if previews:
                 early = Path(stack.enter_context(TemporaryDirectory(dir=pictures)))
-            try:
+            with _told():
                 for each in made:
                     preview: list[tuple[str, str]] = []
                     if isinstance(each, Preview):
@@ -75,10 +88,9 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                         if each.picture:
                             shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
                     evidence = report.evidence_html(rows, index)
-                    yield [*preview, *shown], evidence, _status(rows), shown
-            except FirsthandError as error:
-                raise gr.Error(str(error), title="No picture", duration=None) from error
+                    yield [*preview, *shown], evidence, _status(rows), list(shown)
 
+    usual = studio.painter.complete(Recipe("a picture", seed=0))
     page = gr.Blocks(title="Firsthand", analytics_enabled=False)
     with page:
         gr.Markdown("# Firsthand\nGenerate, check, show: in that order.")
@@ -90,17 +102,19 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                     placeholder="a fox in the snow at night",
                     elem_id="prompt",
                 )
-                negative = gr.Textbox(label="Negative prompt", elem_id="negative")
+                negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
                 with gr.Row():
                     count = gr.Slider(
                         1, MOST_PICTURES, 1, step=1, label="Pictures", elem_id="count"
                     )
                     seed = gr.Number(
-                        None, label="Seed (empty: random)", precision=0, minimum=0, elem_id="seed"
+                        -1, label="Seed (-1: random)", precision=0, minimum=-1, elem_id="seed"
                     )
                 with gr.Row():
-                    steps = gr.Slider(1, 60, 20, step=1, label="Steps", elem_id="steps")
-                    guidance = gr.Slider(1, 12, 4, step=0.5, label="Guidance", elem_id="guidance")
+                    steps = gr.Slider(1, 60, usual.steps, step=1, label="Steps", elem_id="steps")
+                    guidance = gr.Slider(
+                        0, 12, usual.guidance, step=0.5, label="Guidance", elem_id="guidance"
+                    )
                     retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
                 previews = gr.Checkbox(
                     False,
@@ -110,11 +124,43 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                 )
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
                 status = gr.Markdown(_library_line(index), elem_id="status")
+                with gr.Accordion("Size, sampler, a picture to begin with", open=False):
+                    size = gr.Dropdown(
+                        _sizes(studio.painter, usual), value="", label="Size", elem_id="size"
+                    )
+                    sampler = gr.Dropdown(
+                        [(f"{usual.sampler} (the model's own)", ""), *studio.painter.samplers],
+                        value="",
+                        label="Sampler",
+                        elem_id="sampler",
+                    )
+                    init = gr.Image(
+                        type="filepath",
+                        sources=["upload", "clipboard"],
+                        label="Begin with",
+                        elem_id="init",
+                    )
+                    strength = gr.Slider(
+                        0,
+                        1,
+                        DEFAULT_STRENGTH,
+                        step=0.05,
+                        label="Strength",
+                        info="How much of that picture is painted anew.",
+                        elem_id="strength",
+                    )
             with gr.Column(scale=3):
-                gallery = gr.Gallery(label="Clear", columns=3, interactive=False, elem_id="gallery")
+                gallery = gr.Gallery(
+                    label="Clear",
+                    columns=3,
+                    object_fit="contain",
+                    interactive=False,
+                    elem_id="gallery",
+                )
                 evidence = gr.HTML(elem_id="evidence")
         shown = gr.State([])
-        inputs = [prompt, negative, count, seed, steps, guidance, retries, previews, shown]
+        inputs: list[Any] = [prompt, negative, count, seed, steps, guidance, retries, previews]
+        inputs += [size, sampler, init, strength, shown]
         outputs = [gallery, evidence, status, shown]
         gr.on(
             [button.click, prompt.submit],
@@ -126,6 +172,23 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
             show_progress_on=[gallery],
         )
     return page
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong in here is told on the page."""
+    try:
+        yield
+    except FirsthandError as error:
+        raise gr.Error(str(error), title="No picture", duration=None) from error
+
+
+def _sizes(painter: Painter, usual: Recipe) -> list[tuple[str, str]]:
+    """The model's own size and its presets, as words and as values."""
+    presets = [(name, sized(usual, name, painter)) for name in PRESETS]
+    own = f"{usual.width} × {usual.height}"
+    others = [(f"{name}, {made.width} × {made.height}", name) for name, made in presets]
+    return [(own, ""), *others]
 
 
 def serve(settings: Settings, host: str, port: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_DECAY = 0.3  # share of the steps over which the rate falls to nothing
+_DECAY = 0.7  # share of the steps over which the rate falls to nothing
 _SAVED = 250  # steps between two states on disk
 _LOGGED = 50
 _AVERAGE = 0.999

@@ -46,7 +46,7 @@ _OBJECTS = 2.0  # how much more the error counts where an object is
 _WINDOW = 8  # places a side of a part of a scene
 _WHOLE, _PARTS = 0.375, 0.75  # whole scenes and parts in a step, for each whole scene of a batch
 _LOOKS = 4  # noisy windows of one part: reading its caption costs as much as a window
-_LAST = 0.2  # share of the steps, the last ones, that see whole scenes alone
+_LAST = 0.35  # share of the steps, the last ones, that see whole scenes alone
 _UNSAID = 0.1  # share of captions left out, for classifier-free guidance
 
 
