@@ -250,7 +250,8 @@ def test_thirty_jobs_killed_and_stopped_have_thirty_outcomes(
     firsthand = [sys.executable, "-c", "from ui.cli import main; main()"]
     assert CliRunner().invoke(build(), ["index", "add", str(known_folder)]).exit_code == 0
     jobs = "".join(
-        json.dumps({"prompt": f"a fox in the snow {n}", "seed": n, "steps": 8}) + "\n"
+        json.dumps({"prompt": f"a fox in the snow {n}", "seed": n, "steps": 8, "size": "128x128"})
+        + "\n"
         for n in range(30)
     )
     command = [*firsthand, "batch", str(written(tmp_path, "jobs.jsonl", jobs)), "--out", "out"]
@@ -275,5 +276,5 @@ def test_thirty_jobs_killed_and_stopped_have_thirty_outcomes(
         row["file"] for row in rows if row["file"]
     )
     for file in files:
-        assert read_picture(file).image.size == (256, 256)
+        assert read_picture(file).image.size == (128, 128)
     assert not list((tmp_path / "out").glob(".*.part"))

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from gen import devices
 from gen.devices import GIB, Device, Engine, Plan, dtype_for, found, out_of_memory, plan
+from gen.families import STARTER
 from gen.models import ModelSpec, resolve
 from gen.pipeline import DiffusersPainter, Painter, load
 from provenance.errors import MissingError, UsageError
@@ -159,7 +160,7 @@ def test_the_command_says_where_it_paints_and_takes_a_preset(known_folder: Path)
     ran = CliRunner().invoke(build(), given, catch_exceptions=False)
     assert re.search(r"^painting on the CPU \(.*up to 2 at once", ran.stderr, re.MULTILINE)
     rows = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert [row["recipe"]["steps"] for row in rows] == [10, 10]
+    assert [row["recipe"]["steps"] for row in rows] == [STARTER.steps // 2] * 2
 
 
 # --- memory --------------------------------------------------------------------------------------
