@@ -96,59 +96,10 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
         gr.Markdown("# Firsthand\nGenerate, check, show: in that order.")
         with gr.Row():
             with gr.Column(scale=2):
-                prompt = gr.Textbox(
-                    label="Prompt",
-                    lines=2,
-                    placeholder="a fox in the snow at night",
-                    elem_id="prompt",
-                )
-                negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
-                with gr.Row():
-                    count = gr.Slider(
-                        1, MOST_PICTURES, 1, step=1, label="Pictures", elem_id="count"
-                    )
-                    seed = gr.Number(
-                        -1, label="Seed (-1: random)", precision=0, minimum=-1, elem_id="seed"
-                    )
-                with gr.Row():
-                    steps = gr.Slider(1, 60, usual.steps, step=1, label="Steps", elem_id="steps")
-                    guidance = gr.Slider(
-                        0, 12, usual.guidance, step=0.5, label="Guidance", elem_id="guidance"
-                    )
-                    retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
-                previews = gr.Checkbox(
-                    False,
-                    label="Previews",
-                    info="What a picture is going to be like, if an early look finds it clear.",
-                    elem_id="previews",
-                )
+                inputs = _inputs(usual)
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
                 status = gr.Markdown(_library_line(index), elem_id="status")
-                with gr.Accordion("Size, sampler, a picture to begin with", open=False):
-                    size = gr.Dropdown(
-                        _sizes(studio.painter, usual), value="", label="Size", elem_id="size"
-                    )
-                    sampler = gr.Dropdown(
-                        [(f"{usual.sampler} (the model's own)", ""), *studio.painter.samplers],
-                        value="",
-                        label="Sampler",
-                        elem_id="sampler",
-                    )
-                    init = gr.Image(
-                        type="filepath",
-                        sources=["upload", "clipboard"],
-                        label="Begin with",
-                        elem_id="init",
-                    )
-                    strength = gr.Slider(
-                        0,
-                        1,
-                        DEFAULT_STRENGTH,
-                        step=0.05,
-                        label="Strength",
-                        info="How much of that picture is painted anew.",
-                        elem_id="strength",
-                    )
+                inputs += _further_inputs(studio.painter, usual)
             with gr.Column(scale=3):
                 gallery = gr.Gallery(
                     label="Clear",
@@ -159,19 +110,70 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                 )
                 evidence = gr.HTML(elem_id="evidence")
         shown = gr.State([])
-        inputs: list[Any] = [prompt, negative, count, seed, steps, guidance, retries, previews]
-        inputs += [size, sampler, init, strength, shown]
         outputs = [gallery, evidence, status, shown]
         gr.on(
-            [button.click, prompt.submit],
+            [button.click, inputs[0].submit],
             paint,
-            inputs,
+            [*inputs, shown],
             outputs,
             concurrency_limit=1,  # one painter
             api_name="generate",
             show_progress_on=[gallery],
         )
     return page
+
+
+def _inputs(usual: Recipe) -> list[Any]:
+    """What is always seen, in the order of the painting function's arguments."""
+    prompt = gr.Textbox(
+        label="Prompt",
+        lines=2,
+        placeholder="a fox in the snow at night",
+        elem_id="prompt",
+    )
+    negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
+    with gr.Row():
+        count = gr.Slider(1, MOST_PICTURES, 1, step=1, label="Pictures", elem_id="count")
+        seed = gr.Number(-1, label="Seed (-1: random)", precision=0, minimum=-1, elem_id="seed")
+    with gr.Row():
+        steps = gr.Slider(1, 60, usual.steps, step=1, label="Steps", elem_id="steps")
+        guidance = gr.Slider(0, 12, usual.guidance, step=0.5, label="Guidance", elem_id="guidance")
+        retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
+    previews = gr.Checkbox(
+        False,
+        label="Previews",
+        info="What a picture is going to be like, if an early look finds it clear.",
+        elem_id="previews",
+    )
+    return [prompt, negative, count, seed, steps, guidance, retries, previews]
+
+
+def _further_inputs(painter: Painter, usual: Recipe) -> list[Any]:
+    """What is seen when it is asked for, in that order too."""
+    with gr.Accordion("Size, sampler, a picture to begin with", open=False):
+        size = gr.Dropdown(_sizes(painter, usual), value="", label="Size", elem_id="size")
+        sampler = gr.Dropdown(
+            [(f"{usual.sampler} (the model's own)", ""), *painter.samplers],
+            value="",
+            label="Sampler",
+            elem_id="sampler",
+        )
+        init = gr.Image(
+            type="filepath",
+            sources=["upload", "clipboard"],
+            label="Begin with",
+            elem_id="init",
+        )
+        strength = gr.Slider(
+            0,
+            1,
+            DEFAULT_STRENGTH,
+            step=0.05,
+            label="Strength",
+            info="How much of that picture is painted anew.",
+            elem_id="strength",
+        )
+    return [size, sampler, init, strength]
 
 
 @contextmanager
