@@ -123,7 +123,7 @@ class DiffusersPainter:
     def complete(self, recipe: Recipe) -> Recipe:
         self._require_this_model(recipe)
         loras = self._loras.completed(recipe.loras)
-        few = families.few_steps(lora.name for lora in loras)
+        few = families.few_steps(lora.name for lora in loras if lora.weight)
         sampler, spacing = self._sampler(recipe, few)
         init, init_hash = self._initials.completed(recipe)
         done = recipe.with_changes(

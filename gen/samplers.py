@@ -28,12 +28,12 @@ class Sampler:
     options: dict[str, Any] = field(default_factory=dict)
     under: bool = False
     first_order: bool = False
-    spaced: bool = False  # takes every spacing
+    spaced: bool = False  # takes Karras and Exponential
     uniform: bool = False  # takes SGM Uniform
 
     @property
     def spacings(self) -> tuple[str, ...]:
-        return tuple(SPACINGS) if self.spaced else (UNIFORM,) if self.uniform else ()
+        return tuple(how for how in SPACINGS if (self.uniform if how == UNIFORM else self.spaced))
 
     def scheduler(self, kind: str) -> str | None:
         if kind == SIGMAS:
@@ -51,20 +51,23 @@ _SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 _FLOW_EULER = "FlowMatchEulerDiscreteScheduler"
 
 SAMPLERS = (
-    Sampler("Euler", "EulerDiscreteScheduler", _FLOW_EULER, first_order=True, spaced=True),
+    Sampler("Euler", "EulerDiscreteScheduler", _FLOW_EULER,
+            first_order=True, spaced=True, uniform=True),
     Sampler("Euler a", "EulerAncestralDiscreteScheduler", uniform=True),
-    Sampler("Heun", "HeunDiscreteScheduler", spaced=True),
-    Sampler("LMS", "LMSDiscreteScheduler", spaced=True),
-    Sampler("DPM2", "KDPM2DiscreteScheduler", spaced=True),
-    Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", spaced=True),
-    Sampler("DPM++ 2M", _MULTI, _MULTI, _PP, under=True, spaced=True),
-    Sampler("DPM++ 2M SDE", _MULTI, _MULTI, _SDE, under=True, spaced=True),
-    Sampler("DPM++ 3M", _MULTI, _MULTI, {**_PP, "solver_order": 3}, under=True, spaced=True),
+    Sampler("Heun", "HeunDiscreteScheduler", spaced=True, uniform=True),
+    Sampler("LMS", "LMSDiscreteScheduler", spaced=True, uniform=True),
+    Sampler("DPM2", "KDPM2DiscreteScheduler", spaced=True, uniform=True),
+    Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", spaced=True, uniform=True),
+    Sampler("DPM++ 2M", _MULTI, _MULTI, _PP, under=True, spaced=True, uniform=True),
+    Sampler("DPM++ 2M SDE", _MULTI, _MULTI, _SDE, under=True, spaced=True, uniform=True),
+    Sampler("DPM++ 3M", _MULTI, _MULTI, {**_PP, "solver_order": 3},
+            under=True, spaced=True, uniform=True),
     Sampler("DPM++ SDE", _SINGLE, _SINGLE, _SDE, under=True, spaced=True),
     Sampler("DPM++ 2S", _SINGLE, _SINGLE, _PP, under=True, spaced=True),
-    Sampler("UniPC", "UniPCMultistepScheduler", "UniPCMultistepScheduler", under=True, spaced=True),
+    Sampler("UniPC", "UniPCMultistepScheduler", "UniPCMultistepScheduler",
+            under=True, spaced=True, uniform=True),
     Sampler("DEIS", "DEISMultistepScheduler", "DEISMultistepScheduler",
-            {"algorithm_type": "deis"}, under=True, spaced=True),
+            {"algorithm_type": "deis"}, under=True, spaced=True, uniform=True),
     Sampler("DDIM", "DDIMScheduler", uniform=True),
     Sampler("DDPM", "DDPMScheduler"),
     Sampler("PLMS", "PNDMScheduler", options={"skip_prk_steps": True}),
@@ -187,7 +190,7 @@ def _taken(kind: str) -> str:
         return text
     spaced = ", ".join(each.name for each in taken if each.spaced)
     uniform = ", ".join(each.name for each in taken if each.uniform)
-    return f"{text}; with {' or '.join(SPACINGS)} after it: {spaced}; with {UNIFORM}: {uniform}"
+    return f"{text}; with Karras or Exponential after it: {spaced}; with {UNIFORM}: {uniform}"
 
 
 def _plain(name: str) -> str:

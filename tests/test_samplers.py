@@ -150,6 +150,23 @@ def test_sgm_uniform_ends_a_step_before_the_first_timestep() -> None:
     assert times == [[999, 666, 333, 0], [999, 749, 499, 249]]
 
 
+SPACED = [
+    name for name in samplers.names(samplers.NOISE) if name.endswith(tuple(samplers.SPACINGS))
+]
+
+
+@pytest.mark.parametrize("name", SPACED)
+def test_every_spacing_that_is_named_changes_the_noise_levels(name: str) -> None:
+    own = model_scheduler("epsilon")
+    sampler, spacing = samplers.named(own, name, None)
+    levels = []
+    for how in (spacing, None):
+        scheduler = samplers.make(own, sampler, how, None)
+        scheduler.set_timesteps(6)
+        levels.append([float(each) for each in scheduler.timesteps])
+    assert levels[0] != levels[1]
+
+
 def test_the_flow_match_name_is_known() -> None:
     assert samplers.named(model_scheduler("flow"), "Flow-match Euler", None) == ("Euler", None)
 

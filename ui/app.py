@@ -190,7 +190,7 @@ def _sizes(painter: Painter, usual: Recipe) -> list[tuple[str, str]]:
     presets = [(name, sized(usual, name, painter)) for name in PRESETS]
     own = f"{usual.width} × {usual.height}"
     others = [(f"{name}, {made.width} × {made.height}", name) for name, made in presets]
-    return [(own, ""), *others]
+    return [(own, ""), *(each for each in others if not each[0].endswith(f", {own}"))]
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
