@@ -1,8 +1,8 @@
 """The web app: a builder that receives its parts. Only a clear Generation gives it a picture."""
 
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +31,8 @@ _CSS = """
 .evidence figcaption { font-size: .8rem; overflow-wrap: anywhere }
 """
 MOST_PICTURES = 16  # a click
+_Shown = tuple[list[Any], str, str, list[str]]
+"""What goes into gallery, evidence and status, and which files are shown."""
 _FONTS = ("system-ui", "sans-serif")  # the default theme would fetch its fonts from the network
 
 
@@ -39,57 +41,6 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
 
     Clear pictures are kept in the folder `pictures`.
     """
-
-    def paint(
-        prompt: str,
-        negative: str = "",
-        count: float = 1,
-        seed: float | None = -1,
-        steps: float | None = None,
-        guidance: float | None = None,
-        retries: float = 0,
-        previews: bool = False,
-        size: str = "",
-        sampler: str = "",
-        init: str | None = None,
-        strength: float = DEFAULT_STRENGTH,
-        shown: Sequence[str] = (),
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple[list[Any], str, str, list[str]]]:
-        first = secrets.randbelow(2**32) if seed is None or seed < 0 else int(seed)
-        recipe = Recipe(
-            prompt, negative, seed=first, steps=None if steps is None else int(steps),
-            guidance=guidance, sampler=sampler or None, init=init or None,
-            strength=strength if init else None,
-        )  # fmt: skip
-        with _told():
-            recipe = sized(recipe, size or None, studio.painter)
-        wanted = min(int(count), MOST_PICTURES)
-        recipes = [recipe.with_changes(seed=first + n) for n in range(wanted)]
-        rows: list[dict[str, Any]] = []
-
-        def stepped(done: int, steps: int) -> None:
-            progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
-
-        progress(0, desc="starting")
-        with ExitStack() as stack:
-            made = studio.live(recipes, retries=int(retries), on_step=stepped, previews=previews)
-            stack.enter_context(closing(made))
-            if previews:
-                early = Path(stack.enter_context(TemporaryDirectory(dir=pictures)))
-            with _told():
-                for each in made:
-                    preview: list[tuple[str, str]] = []
-                    if isinstance(each, Preview):
-                        file = _kept(each.picture, each.recipe.seed, early)
-                        preview = [(file, f"step {each.step} of {each.recipe.steps}")]
-                    else:
-                        rows.append(each.to_json())
-                        if each.picture:
-                            shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
-                    evidence = report.evidence_html(rows, index)
-                    yield [*preview, *shown], evidence, _status(rows), list(shown)
-
     usual = studio.painter.complete(Recipe("a picture", seed=0))
     page = gr.Blocks(title="Firsthand", analytics_enabled=False)
     with page:
@@ -113,7 +64,7 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
         outputs = [gallery, evidence, status, shown]
         gr.on(
             [button.click, inputs[0].submit],
-            paint,
+            _painting(studio, index, pictures),
             [*inputs, shown],
             outputs,
             concurrency_limit=1,  # one painter
@@ -121,6 +72,59 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
             show_progress_on=[gallery],
         )
     return page
+
+
+def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Iterator[_Shown]]:
+    """What the button does; its arguments are the inputs in their order, then what is shown."""
+
+    def paint(
+        prompt: str,
+        negative: str = "",
+        count: float = 1,
+        seed: float | None = -1,
+        steps: float | None = None,
+        guidance: float | None = None,
+        retries: float = 0,
+        previews: bool = False,
+        size: str = "",
+        sampler: str = "",
+        init: str | None = None,
+        strength: float = DEFAULT_STRENGTH,
+        shown: Sequence[str] = (),
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[_Shown]:
+        first = secrets.randbelow(2**32) if seed is None or seed < 0 else int(seed)
+        with _told():
+            recipe = Recipe(
+                prompt, negative, seed=first, steps=None if steps is None else int(steps),
+                guidance=guidance, sampler=sampler or None, init=init or None,
+                strength=strength if init else None,
+            )  # fmt: skip
+            recipe = sized(recipe, size or None, studio.painter)
+        wanted = min(int(count), MOST_PICTURES)
+        recipes = [recipe.with_changes(seed=first + n) for n in range(wanted)]
+        rows: list[dict[str, Any]] = []
+
+        def stepped(done: int, steps: int) -> None:
+            progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
+
+        progress(0, desc="starting")
+        made = studio.live(recipes, retries=int(retries), on_step=stepped, previews=previews)
+        previewed = TemporaryDirectory(dir=pictures) if previews else nullcontext()
+        with closing(made), previewed as early, _told():
+            for each in made:
+                preview: list[tuple[str, str]] = []
+                if isinstance(each, Preview):
+                    file = _kept(each.picture, each.recipe.seed, Path(early or pictures))
+                    preview = [(file, f"step {each.step} of {each.recipe.steps}")]
+                else:
+                    rows.append(each.to_json())
+                    if each.picture:
+                        shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
+                evidence = report.evidence_html(rows, index)
+                yield [*preview, *shown], evidence, _status(rows), list(shown)
+
+    return paint
 
 
 def _inputs(usual: Recipe) -> list[Any]:

@@ -59,7 +59,7 @@ def _said(
 def render(run: Path, sprites_folder: Path, count: int, workers: int) -> None:
     """Draws `count` scenes in shards; those that are there stay."""
     run.mkdir(parents=True, exist_ok=True)
-    work = partial(drawn, scenes.load_sprites(sprites_folder), 0)
+    work = partial(_drawn_from, sprites_folder)
     with ProcessPoolExecutor(workers) as pool:
         for number in range(count // SHARD):
             if _shard(run, number).exists():
@@ -68,6 +68,10 @@ def render(run: Path, sprites_folder: Path, count: int, workers: int) -> None:
             made = list(pool.map(work, rows, chunksize=20))
             _write(run, number, made)
             log(run, f"scenes {(number + 1) * SHARD}/{count}")
+
+
+def _drawn_from(sprites_folder: Path, index: int) -> Drawn:
+    return drawn(scenes.load_sprites(sprites_folder), 0, index)
 
 
 def _write(run: Path, number: int, made: list[Drawn]) -> None:

@@ -110,14 +110,14 @@ def scene_of(seed: int, index: int) -> scenes.Scene:
     return scenes.random_scene(random.Random(f"judge/{seed}/{index}"))
 
 
-def _drawn(sprites: scenes.Sprites, seed: int, index: int) -> Pixels:
-    picture = scenes.draw(scene_of(seed, index), sprites)
+def _drawn(sprites_folder: Path, seed: int, index: int) -> Pixels:
+    picture = scenes.draw(scene_of(seed, index), scenes.load_sprites(sprites_folder))
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def _shards(run: Path, sprites: Path, count: int, workers: int) -> Iterator[Pixels]:
     """The judge's scenes (_SHARD, SIDE, SIDE, 3), drawn where they are not there yet."""
-    work = partial(_drawn, scenes.load_sprites(sprites), _SEED)
+    work = partial(_drawn, sprites, _SEED)
     with ProcessPoolExecutor(workers) as pool:
         for number in range(count // _SHARD):
             file = run / f"pixels-{number:04}.npy"

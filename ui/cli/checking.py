@@ -9,9 +9,13 @@ import typer
 from ui.cli.options import (
     CLEAR,
     UNREADABLE,
+    Csv,
+    Fast,
+    Groups,
     Home,
     Json,
     LibraryDir,
+    Marks,
     PolicyFile,
     Report,
     Workers,
@@ -26,28 +30,10 @@ def audit(
     paths: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
     report_to: Report = None,
     json_to: Json = None,
-    csv_to: Annotated[
-        Path | None, typer.Option("--csv", help="Write a CSV table to this file.")
-    ] = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="By pHash alone: as fast as pHash, finds less.")
-    ] = False,
-    groups: Annotated[
-        bool,
-        typer.Option(
-            " /--no-groups",
-            help="Do not look for near duplicates among the audited pictures, "
-            "which takes a third of the time.",
-        ),
-    ] = True,
-    marks: Annotated[
-        bool,
-        typer.Option(
-            "--marks",
-            help="Look for marks in the pixels too, of whole pictures; `inspect` also finds "
-            "this home's where edges were cut off.",
-        ),
-    ] = False,
+    csv_to: Csv = None,
+    fast: Fast = False,
+    groups: Groups = True,
+    marks: Marks = False,
     workers: Workers = None,
     library: LibraryDir = None,
     policy: PolicyFile = None,

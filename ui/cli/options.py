@@ -68,6 +68,24 @@ Json = Annotated[
     str | None, typer.Option("--json", help="Write JSON lines to this file; - is standard output.")
 ]
 Report = Annotated[Path | None, typer.Option("--report", help="Write an HTML report to this file.")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Write a CSV table to this file.")]
+Fast = Annotated[bool, typer.Option("--fast", help="By pHash alone: as fast as pHash, finds less.")]
+Groups = Annotated[
+    bool,
+    typer.Option(
+        " /--no-groups",
+        help="Do not look for near duplicates among the audited pictures, "
+        "which takes a third of the time.",
+    ),
+]
+Marks = Annotated[
+    bool,
+    typer.Option(
+        "--marks",
+        help="Look for marks in the pixels too, of whole pictures; `inspect` also finds "
+        "this home's where edges were cut off.",
+    ),
+]
 Retries = Annotated[
     int, typer.Option(min=0, max=100, help="Next seeds to try when a picture is not clear.")
 ]

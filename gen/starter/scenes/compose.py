@@ -28,9 +28,9 @@ def _one_in_twenty(text: str) -> bool:
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """One object (55 %), two (30 %), or a count or three different ones."""
+    """One object (40 %), two (45 %), or a count or three different ones."""
     dice = rng.random()
-    count = 1 if dice < 0.55 else 2 if dice < 0.85 else 3
+    count = 1 if dice < 0.4 else 2 if dice < 0.85 else 3
     first = rng.choice(OBJECTS)
     if count == 3 and rng.random() < 0.6:
         names = [first] * rng.choice((2, 3))

@@ -71,8 +71,9 @@ class Body(NamedTuple):
         return self.top + self.picture.height
 
 
+@cache
 def load_sprites(folder: Path) -> Sprites:
-    """The sprites named in OBJECTS, RGBA, from a folder with `sprites.json`."""
+    """The sprites named in OBJECTS, RGBA, from a folder with `sprites.json`; read once."""
     listed = json.loads((folder / "sprites.json").read_text("utf-8"))["sprites"]
     files = {sprite["name"]: sprite["file"] for sprite in listed}
     return {name: Image.open(folder / files[name]).convert("RGBA") for name in OBJECTS}
