@@ -18,7 +18,7 @@ from gen.jobs import Job
 from gen.pipeline import Painter
 from gen.studio import Generation, Studio
 from provenance.errors import CheckError, FirsthandError, UsageError
-from provenance.files import write_whole
+from provenance.files import PARTS, write_whole
 from provenance.inspect import inspect
 from provenance.recipe import Recipe
 from provenance.verdict import NO_VERDICT
@@ -45,9 +45,10 @@ class Hands(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A job of this batch. `key` is its place and its complete recipe; `problem`, why it has none.
+    """A job of this batch. `key` is its place, its complete recipe and what it is checked by;
+    `problem`, why it has no recipe.
 
-    Another model or another library's defaults are another recipe, and so another task.
+    Another model is another recipe, and so another task, and so is another library or policy.
     """
 
     job: Job
@@ -69,14 +70,17 @@ class Here:
             yield from make_each(self._studio, jobs[start : start + CHUNK], retries)
 
 
-def plan(jobs: Sequence[Job], hands: Hands, *, go_on: bool = False) -> list[Task]:
-    """The jobs with their keys. One that does not fit the model is an error, unless `go_on`."""
+def plan(jobs: Sequence[Job], hands: Hands, *, basis: str = "", go_on: bool = False) -> list[Task]:
+    """The jobs with their keys. One that does not fit the model is an error, unless `go_on`.
+
+    `basis` says which library and which policy they are checked by.
+    """
     recipes = hands.complete(jobs)
     wrong = [(j, r) for j, r in zip(jobs, recipes, strict=True) if isinstance(r, Exception)]
     if wrong and not go_on:
         more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
         raise type(wrong[0][1])(f"job {wrong[0][0].number}: {wrong[0][1]}{more}")
-    return [_task(job, recipe) for job, recipe in zip(jobs, recipes, strict=True)]
+    return [_task(job, recipe, basis) for job, recipe in zip(jobs, recipes, strict=True)]
 
 
 def run(
@@ -157,11 +161,20 @@ def _all_made(tasks: Sequence[Task], hands: Hands, retries: int) -> Iterator[Mad
     yield from hands.make([task.job for task in tasks if not task.problem], retries)
 
 
-def _task(job: Job, recipe: Recipe | FirsthandError) -> Task:
+def _task(job: Job, recipe: Recipe | FirsthandError, basis: str) -> Task:
     problem = recipe if isinstance(recipe, FirsthandError) else None
     told = job.recipe if isinstance(recipe, FirsthandError) else recipe
     body = json.dumps(told.to_json(), sort_keys=True)
-    return Task(job, f"{job.number}-{hashlib.sha256(body.encode()).hexdigest()[:16]}", problem)
+    return Task(job, f"{job.number}-{_digest(body)}-{_digest(basis)}", problem)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _picture(key: str) -> str:
+    """The part of a key that says which picture it is, whatever it is checked by."""
+    return key.rpartition("-")[0]
 
 
 def _saved(
@@ -207,7 +220,8 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._outcomes: dict[str, Outcome] = {}
-        self._files: dict[str, str] = {}  # lower-case name → key
+        self._files: dict[str, str] = {}  # lower-case name → whose, as `_picture` says it
+        self._pictures: dict[str, str] = {}  # the other way round
 
     def __enter__(self) -> Self:
         with writing(self.folder):
@@ -225,7 +239,7 @@ class Journal:
         except BaseException:
             self._lock.close()
             raise
-        for part in self.folder.glob(".*.part"):
+        for part in self.folder.glob(PARTS):
             part.unlink()
         return self
 
@@ -239,7 +253,13 @@ class Journal:
         self._lock.close()
 
     def add(self, key: str, outcome: Outcome) -> Outcome:
-        """Records it, on disk when this returns."""
+        """Records it, on disk when this returns.
+
+        What was clear by another library or policy, and is not by this one, is taken away.
+        """
+        before = self._pictures.get(_picture(key))
+        if before and not outcome["error"] and outcome["file"] != before:
+            (self.folder / before).unlink(missing_ok=True)
         self._file.write(json.dumps([key, outcome], ensure_ascii=False).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -251,6 +271,7 @@ class Journal:
         self._file.close()
         self._outcomes.clear()
         self._files.clear()
+        self._pictures.clear()
         self._read(self.folder / JOURNAL)
 
     def outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
@@ -263,9 +284,14 @@ class Journal:
         outcome = self._outcomes.get(task.key)
         return outcome is not None and not outcome["error"]
 
+    def outdated(self, tasks: Sequence[Task]) -> int:
+        """How many have a picture that was checked by another library or policy."""
+        return sum(_picture(t.key) in self._pictures for t in tasks if not self.settled(t))
+
     def taken(self, path: Path, key: str, recipe: Recipe) -> bool:
         """Whether the file is another task's, or not of this batch. What a kill left is neither."""
-        if self._files.get(path.name.casefold(), key) != key:
+        picture = _picture(key)
+        if self._files.get(path.name.casefold(), picture) != picture:
             return True
         return path.exists() and not _holds(path, recipe)
 
@@ -289,7 +315,8 @@ class Journal:
     def _keep(self, key: str, outcome: Outcome) -> None:
         self._outcomes[key] = outcome
         if outcome["file"]:
-            self._files[str(outcome["file"]).casefold()] = key
+            self._files[str(outcome["file"]).casefold()] = _picture(key)
+            self._pictures[_picture(key)] = str(outcome["file"])
 
     def _told(self, outcome: Outcome) -> Outcome:
         path = str(self.folder / outcome["file"]) if outcome["file"] else None

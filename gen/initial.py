@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from provenance.errors import MissingError, UsageError
+from provenance.files import given_path
 from provenance.images import read_file, read_picture
 from provenance.recipe import Recipe
 
@@ -42,7 +43,7 @@ class Initials:
             raise MissingError(
                 f"the recipe begins with the picture {recipe.init_hash}; give it with --init"
             )
-        path = Path(recipe.init).expanduser()
+        path = given_path(recipe.init)
         if not path.is_file():
             raise MissingError(f"no such init image: {recipe.init}")
         made = _pixel_hash(_read(path))

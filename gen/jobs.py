@@ -79,10 +79,10 @@ def parse_size(text: str) -> tuple[int, int] | None:
     if text in PRESETS:
         return None
     width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
+    if not (cross and width.isdecimal() and height.isdecimal() and len(text) < 20):
         raise UsageError(
             f"a size is WxH in pixels, such as 128x128, or one of {', '.join(PRESETS)}; "
-            f"got {text!r}"
+            f"got {text[:40]!r}"
         )
     return int(width), int(height)
 
@@ -128,8 +128,9 @@ def _count(count: Any, n: Any) -> int:
     asked = count if count is not None else n
     if asked is None:
         return 1
-    if isinstance(asked, bool) or not str(asked).isdecimal() or not 1 <= int(asked) <= MAX_COUNT:
-        raise UsageError(f"count is a whole number from 1 to {MAX_COUNT:,}, got {asked!r}")
+    text = str(asked)[:10]  # of thousands of digits Python makes no number
+    if isinstance(asked, bool) or not text.isdecimal() or not 1 <= int(text) <= MAX_COUNT:
+        raise UsageError(f"count is a whole number from 1 to {MAX_COUNT:,}, got {text!r}")
     return int(asked)
 
 

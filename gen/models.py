@@ -8,6 +8,7 @@ from gen.hub import is_hub_id, model_folder
 from gen.shelf import Shelf
 from gen.weights import PICKLES, SAFE, autov1, require_loadable
 from provenance.errors import MissingError, UsageError
+from provenance.files import given_path
 
 STARTER = "starter"
 STARTER_FOLDER = Path(__file__).parent / "starter" / "model"
@@ -54,7 +55,7 @@ def resolve(name: str, *, config: Path | None = None, shelf: Shelf = _IN_MEMORY)
 
 
 def _place(name: str, shelf: Shelf) -> Path:
-    path = Path(name).expanduser().resolve()
+    path = given_path(name).resolve()
     if not path.exists() and shelf.home:
         for kept in (name, f"{name}{SAFE}"):
             if (shelf.home / "models" / kept).exists():

@@ -9,6 +9,7 @@ from typing import Any
 
 from gen.weights import PICKLES, SAFE, FileHash, HashStore, read_header, require_loadable
 from provenance.errors import FirsthandError, MissingError
+from provenance.files import given_path
 
 KINDS = ("models", "loras", "vae", "embeddings")
 
@@ -82,7 +83,7 @@ class Shelf:
         return Item(kind, name, path, size, made.sha256, made.autov3, licence(path))
 
     def _places(self, kind: str, name: str) -> Iterator[Path]:
-        given = Path(name).expanduser()
+        given = given_path(name)
         yield given
         if self.home:
             yield self.home / kind / name

@@ -21,7 +21,7 @@ from provenance.check import Checker
 from provenance.errors import CheckError, UsageError
 from provenance.images import Picture
 from provenance.label.labeller import Labelled
-from provenance.recipe import Recipe
+from provenance.recipe import MAX_SEED, Recipe
 from provenance.verdict import NO_VERDICT, Decision, Verdict
 
 Label = Callable[[Image.Image, Recipe, Verdict], Labelled]
@@ -178,11 +178,11 @@ class Studio:
     ) -> Iterator[Generation]:
         """One Generation for each recipe, in their order, as soon as it is made.
 
-        A recipe whose picture is not clear is tried again with the next seed, `retries` times, and
-        one whose painting was stopped as the policy says. Every recipe needs a seed. Neighbours of
-        one shape are painted at once, and while what was painted is checked the next ones are
-        painted. Any error in gate, painter or check is raised in its turn: no picture. Nothing is
-        painted any more once the iterator is closed.
+        A recipe whose picture is not clear is tried again, `retries` times, with the next seed that
+        is not asked for anyway, and one whose painting was stopped as the policy says. Every recipe
+        needs a seed. Neighbours of one shape are painted at once, and while what was painted is
+        checked the next ones are painted. Any error in gate, painter or check is raised in its
+        turn: no picture. Nothing is painted any more once the iterator is closed.
         """
         with closing(self.live(recipes, retries=retries, on_step=on_step, previews=False)) as made:
             for each in made:
@@ -198,8 +198,9 @@ class Studio:
         previews: bool = True,
     ) -> Generator[Generation | Preview]:
         """As `make`; before a Generation come the previews of its picture, if it is watched."""
-        complete = map(self.painter.complete, recipes)
+        complete = [self.painter.complete(recipe) for recipe in recipes]
         todo = deque(_Wanted(place, recipe) for place, recipe in enumerate(complete))
+        asked_for = set(complete)
         made: dict[int, Generation] = {}
         early: SimpleQueue[Preview | None] = SimpleQueue()  # after a batch's previews comes None
         shown, stopped = 0, Event()
@@ -212,9 +213,12 @@ class Studio:
         def settle(wanted: _Wanted, generation: Generation) -> None:
             attempts = wanted.attempts
             again = self._instead(generation, attempts, retries)
+            while again in asked_for:
+                again = _next_seed(again)
             if again is None:
                 made[wanted.place] = replace(generation, attempts=attempts)
             else:
+                asked_for.add(again)
                 todo.appendleft(_Wanted(wanted.place, again, (*attempts, generation)))
 
         def begin() -> tuple[list[_Wanted], list[_Eye], "Future[list[Image.Image | None]]"] | None:
@@ -292,7 +296,7 @@ class Studio:
                 return self.painter.complete(other)
             except UsageError:  # the model takes no negative prompt, or not this one
                 return self.painter.complete(other.with_changes(negative=made.recipe.negative))
-        return made.recipe.with_changes(seed=(made.recipe.seed or 0) + 1)
+        return _next_seed(made.recipe)
 
     def _check(self, image: Image.Image) -> Verdict:
         with self._one_check:
@@ -313,3 +317,8 @@ class Studio:
         if verdict.decision is Decision.CLEAR:
             return Generation(recipe, verdict, picture=picture)
         return Generation(recipe, verdict, held=self._hold(picture, recipe, verdict))
+
+
+def _next_seed(recipe: Recipe) -> Recipe:
+    """After the largest seed comes 0."""
+    return recipe.with_changes(seed=((recipe.seed or 0) + 1) % (MAX_SEED + 1))

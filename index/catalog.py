@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.descriptors import Descriptors
+from provenance.errors import CheckError
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector
 from provenance.match import Reference
 from provenance.recipe import Recipe
@@ -76,15 +77,17 @@ class Catalog(Descriptors):
         with self._transaction():
             numbers = self._numbers(complete=True)
             for new in batch:
-                self._delete_references("uri = ?", new.uri)
-                self._insert(new, numbers)
+                self._put(new, numbers)
             self._count("changes")
 
     def remove(self, where: str, value: str) -> int:
         """Removes the references whose `uri` or `source` is this; says how many."""
         with self._transaction():
-            removed = self._delete_references(f"{where} = ?", value)
+            shown = self._all(f"SELECT DISTINCT picture_id FROM reference WHERE {where} = ?", value)
+            sql = f"DELETE FROM reference WHERE {where} = ?"
+            removed: int = self._db.execute(sql, (value,)).rowcount
             if removed:
+                self._delete_orphans([row[0] for row in shown])
                 self._count("changes")
         return removed
 
@@ -108,7 +111,7 @@ class Catalog(Descriptors):
             if rows:
                 ids = np.array([row[0] for row in rows], np.int64)
                 values = [np.frombuffer(row[1], _number(spec)) for row in rows]
-                yield ids, values if spec.metric == "features" else np.stack(values)
+                yield ids, values if spec.metric == "features" else _stacked(values, spec)
             after = rows[-1][0] if len(rows) == _ROWS_AT_ONCE else upto
 
     def calibration(self) -> str | None:
@@ -263,7 +266,9 @@ class Catalog(Descriptors):
         with self._transaction():
             self._db.execute("DELETE FROM generation WHERE file = ?", (file,))
 
-    def _insert(self, new: NewReference, numbers: Mapping[DescriptorSpec, int]) -> None:
+    def _put(self, new: NewReference, numbers: Mapping[DescriptorSpec, int]) -> None:
+        """Inserts a reference, or changes the one of its URI."""
+        before = self._all("SELECT picture_id FROM reference WHERE uri = ?", new.uri)
         print_ = new.fingerprint
         picture = self.picture_of(print_.content)
         if picture is None:
@@ -282,23 +287,35 @@ class Catalog(Descriptors):
         key = new.recipe.key if new.recipe else None
         self._db.execute(
             "INSERT INTO reference(uri, picture_id, source, title, license, stamp, recipe, "
-            "recipe_key, prompt_key, seed_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "recipe_key, prompt_key, seed_key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT(uri) DO UPDATE SET picture_id = excluded.picture_id, "
+            "source = excluded.source, title = excluded.title, license = excluded.license, "
+            "stamp = excluded.stamp, recipe = excluded.recipe, recipe_key = excluded.recipe_key, "
+            "prompt_key = excluded.prompt_key, seed_key = excluded.seed_key",
             (new.uri, picture, new.source, new.title, new.license, new.stamp, recipe, key,
              *lookup_keys(new.recipe)),
         )  # fmt: skip
+        self._delete_orphans([row[0] for row in before])
 
-    def _delete_references(self, where: str, value: str) -> int:
-        removed = self._db.execute(f"DELETE FROM reference WHERE {where}", (value,)).rowcount
-        if removed:
-            orphans = self._db.execute(
-                "DELETE FROM picture WHERE id NOT IN (SELECT picture_id FROM reference)"
-            ).rowcount
-            if orphans:
-                self._count("removals")
-        return removed
+    def _delete_orphans(self, pictures: Sequence[int]) -> None:
+        """Those of the pictures that no reference shows any more."""
+        orphans = self._db.execute(
+            "DELETE FROM picture WHERE id IN (SELECT value FROM json_each(?)) AND NOT EXISTS "
+            "(SELECT 1 FROM reference WHERE picture_id = picture.id)",
+            (json.dumps(pictures),),
+        ).rowcount
+        if orphans:
+            self._count("removals")
 
 
 _ROWS_AT_ONCE = 4096  # bounds what is in memory while an index is built
+
+
+def _stacked(values: Sequence[Vector], spec: DescriptorSpec) -> Vector:
+    try:
+        return np.stack(values)
+    except ValueError:
+        raise CheckError(f"the library holds a damaged value of {spec.name}") from None
 
 
 def _number(spec: DescriptorSpec) -> type[np.generic]:

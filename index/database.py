@@ -59,6 +59,10 @@ MIGRATIONS = (
     CREATE INDEX reference_prompt ON reference(prompt_key, seed_key)
         WHERE prompt_key IS NOT NULL;
     """,
+    """
+    -- Without it every removed picture would have all values looked through.
+    CREATE INDEX vector_picture ON vector(picture_id);
+    """,
 )
 _BLAKE3 = 3
 

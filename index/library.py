@@ -18,7 +18,7 @@ from index.catalog import Catalog, NewReference
 from index.descriptors import Lacking, require_comparable
 from index.stores import Found, Stores
 from provenance.chance import Calibration
-from provenance.errors import UsageError
+from provenance.errors import CheckError, UsageError
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarities
 from provenance.fusion import SPEC as FUSION
 from provenance.local.features import kept
@@ -264,7 +264,11 @@ class Library:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Holds the library's one writer's place; raises UsageError when another has it."""
-        with (self.folder / "writer.lock").open("w") as file:
+        try:
+            file = (self.folder / "writer.lock").open("w")
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be changed: {error.strerror}") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -282,17 +286,24 @@ class Library:
             found = self._catalog.problems()
             last = self._catalog.last_picture()
             for spec in self.specs:
-                held = 0
-                for ids, rows in self._catalog.vectors(spec, 0, last):
-                    held += len(ids)
-                    if spec.metric == "cosine":
-                        off = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
-                        if not off < 1e-3:
-                            found.append(f"{spec.name}: rows that are not of unit length")
-                if held != self._catalog.counts()["pictures"]:
-                    found.append(f"{spec.name}: {held} values, one for each picture expected")
+                found += self._value_problems(spec, last)
                 found += self._stores.problems(spec)
             return found
+
+    def _value_problems(self, spec: DescriptorSpec, last: int) -> Iterator[str]:
+        held = 0
+        try:
+            for ids, rows in self._catalog.vectors(spec, 0, last):
+                held += len(ids)
+                if spec.metric == "cosine":
+                    off = np.abs(np.linalg.norm(rows, axis=1) - 1).max()
+                    if not off < 1e-3:
+                        yield f"{spec.name}: rows that are not of unit length"
+        except CheckError as error:
+            yield str(error)
+            return
+        if held != self._catalog.counts()["pictures"]:
+            yield f"{spec.name}: {held} values, one for each picture expected"
 
     def _candidates(self, asked: Sequence[_Asked]) -> list[list[Candidate]]:
         pictures = sorted(set[int]().union(*(each.pictures for each in asked)))

@@ -1,12 +1,16 @@
 """Where references come from. A source lists items; each item can be read later."""
 
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from provenance.errors import UsageError
+from provenance.scan import stamp_of
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -43,7 +47,8 @@ class FolderSource:
     """All image files under a folder, by name; or one file.
 
     A `manifest.json` in the folder, a list of objects with `file` and any of `title`, `license`
-    (or `licence`) and `uri`, says more about them.
+    (or `licence`) and `uri`, says more about them. A URI that several files have there, as that of
+    a page with several pictures, gets each file's name after a `#`.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -57,19 +62,23 @@ class FolderSource:
             yield self._item(self._path, {})
             return
         known = _manifest(self._path / "manifest.json")
+        shared = Counter(str(facts["uri"]) for facts in known.values() if facts.get("uri"))
         for path in image_files(self._path):
-            yield self._item(path, known.get(path.relative_to(self._path).as_posix(), {}))
+            name = path.relative_to(self._path).as_posix()
+            facts = known.get(name, {})
+            if shared[str(facts.get("uri"))] > 1:
+                facts = {**facts, "uri": f"{facts['uri']}#{quote(os.fsencode(name))}"}
+            yield self._item(path, facts)
 
     def _item(self, path: Path, facts: dict[str, Any]) -> Item:
-        status = path.stat()
         meta = facts.get("meta") if isinstance(facts.get("meta"), dict) else {}
         title = facts.get("title") or (meta or {}).get("title") or path.name
         return Item(
-            uri=str(facts.get("uri") or path.as_uri()),
+            uri=_utf8(facts.get("uri") or path.as_uri()),
             path=path,
-            stamp=f"{status.st_size}-{status.st_mtime_ns}",
-            title=str(title),
-            license=str(facts.get("license") or facts.get("licence") or ""),
+            stamp=stamp_of(path),
+            title=_utf8(title),
+            license=_utf8(facts.get("license") or facts.get("licence") or ""),
             facts=facts,
         )
 
@@ -77,9 +86,27 @@ class FolderSource:
 def image_files(folder: Path) -> list[Path]:
     """The files under a folder whose name or first bytes say image, sorted.
 
-    Links to folders are not followed.
+    Links to folders are not followed. What cannot be looked into, a folder or a file, is among
+    them: there may be pictures in it.
     """
-    return sorted(path for path in folder.rglob("*") if path.is_file() and _says_image(path))
+    closed: list[Path] = []
+    found = [
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=lambda error: closed.append(_named(error)))
+        for name in names
+    ]
+    return sorted([*closed, *(path for path in found if _is_file(path) and _says_image(path))])
+
+
+def _named(error: OSError) -> Path:
+    return Path(os.fsdecode(error.filename))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _says_image(path: Path) -> bool:
@@ -89,8 +116,13 @@ def _says_image(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(12)
     except OSError:
-        return False
+        return True
     return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+def _utf8(value: Any) -> str:
+    """Text that a database can hold: file names need not be UTF-8."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _manifest(path: Path) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from index.catalog import Catalog, Generation
 from index.vectors import FaissStore, file_sha256
 from index.voting import VotingStore
@@ -102,6 +104,14 @@ class Stores:
                 raise CheckError(f"{file} was removed while the library was in use")
         if (version := self._catalog.version) == self._seen:
             return
+        try:
+            self._follow()
+        except BaseException:  # what is half read would find too little from now on
+            self._stores, self._removals, self._seen = {}, -1, ""
+            raise
+        self._seen = version
+
+    def _follow(self) -> None:
         if (self._specs, self._removals) != (self._catalog.specs(), self._catalog.removals):
             self._load()
         last = self._catalog.last_picture()
@@ -110,7 +120,6 @@ class Stores:
                 for ids, rows in self._catalog.vectors(spec, self._upto, last):
                     self._stores[spec.name].add(ids, rows)
             self._upto = last
-        self._seen = version
 
     def _load(self) -> None:
         """The stores from their newest good files; what these lack comes from the catalog."""
@@ -127,10 +136,12 @@ class Stores:
         """The newest good file's store and its last picture, or an empty one."""
         for generation in self._catalog.generations(spec.name):
             path = self._folder / generation.file
-            usable = generation.removals == self._removals and path.is_file()
-            if usable and file_sha256(path) == generation.sha256:
+            if path.is_file() and file_sha256(path) == generation.sha256:
                 self._files.append(path)
-                return _kind(spec).read(spec, path), generation.upto_picture
+                store = _kind(spec).read(spec, path)
+                if generation.removals != self._removals:
+                    store.keep_only(np.array(self._catalog.pictures(), np.int64))
+                return store, generation.upto_picture
         return _kind(spec)(spec), 0
 
     def _write(self, name: str, store: Store) -> None:

@@ -131,6 +131,10 @@ class FaissStore:
             return list(_ranked(distances, ties))
         return [each for each in best if ranked[each] <= limit]
 
+    def keep_only(self, ids: Ids) -> None:
+        """Forgets the rows of all other ids."""
+        forget_others(self._index, ids)
+
     def write(self, path: Path) -> str:
         """Writes aside, flushes to disk, renames; returns the file's SHA-256."""
         return write_index(self._index, path, binary=self._hamming)
@@ -155,17 +159,32 @@ def _ranked(far: NDArray[Any], ids: Ids) -> dict[int, Any]:
     return ranked
 
 
+def forget_others(index: Any, ids: Ids) -> None:
+    """Removes from a FAISS index what has none of these ids."""
+    import faiss
+
+    kept = faiss.IDSelectorBatch(ids)
+    index.remove_ids(faiss.IDSelectorNot(kept))
+
+
 def write_index(index: Any, path: Path, *, binary: bool = False) -> str:
-    """Writes a FAISS index aside, flushes it to disk, renames; returns the file's SHA-256."""
+    """Writes a FAISS index aside, flushes it to disk, renames; returns the file's SHA-256.
+
+    Raises CheckError where it cannot be written, as on a full disk.
+    """
     import faiss
 
     part = path.with_suffix(".part")
     write = faiss.write_index_binary if binary else faiss.write_index
-    write(index, str(part))
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    digest = file_sha256(part)
-    part.replace(path)
+    try:
+        write(index, str(part))
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        digest = file_sha256(part)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # the latter is FAISS'
+        part.unlink(missing_ok=True)
+        raise CheckError(f"{path} cannot be written: {error}") from None
     return digest
 
 

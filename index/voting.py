@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.vectors import Ids, one_thread, write_index
+from index.vectors import Ids, forget_others, one_thread, write_index
 from provenance.errors import CheckError, MissingError
 from provenance.fingerprint import DescriptorSpec, Vector
 from provenance.local.features import KEPT, descriptors, mirrored
@@ -68,6 +68,10 @@ class VotingStore:
         with one_thread():
             far, owners = self._index.search(np.ascontiguousarray(rows), _NEIGHBOURS)
         return far, owners
+
+    def keep_only(self, ids: Ids) -> None:
+        """Forgets the features of all other pictures."""
+        forget_others(self._index, ids)
 
     def write(self, path: Path) -> str:
         """Writes aside, flushes to disk, renames; returns the file's SHA-256."""

@@ -4,6 +4,7 @@ A finding is one line of the audit's JSON, as a dict: what the reports, the term
 of a stopped audit all read.
 """
 
+import fcntl
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from provenance.check import Asked, Checker
+from provenance.errors import UsageError
 from provenance.groups import Grouping, Link
 from provenance.inspect import payload
 from provenance.ledger import Ledger
-from provenance.scan import PLAIN, FingerprinterFactory, Reading, Scanned, scan
+from provenance.scan import PLAIN, FingerprinterFactory, Reading, Scanned, scan, stamp_of
 from provenance.verdict import NO_VERDICT, Verdict
 
 Finding = dict[str, Any]
@@ -51,7 +53,7 @@ def audit(
             if grouping:
                 finding |= _linked(scanned, grouping)
             if journal is not None:
-                journal.add(path, finding)
+                journal.add(path, finding, scanned.stamp)
         yield finding
 
 
@@ -85,23 +87,40 @@ class Journal:
     """The findings so far of one audit, so that a killed audit goes on where it stopped.
 
     A finding counts while its file has the same size and modification time, and the journal while
-    policy and library version (`basis`) are the same.
+    policy and library version (`basis`) are the same. What follows a damaged line is found anew.
+    Raises UsageError while another audit has it.
     """
 
     def __init__(self, file: Path, basis: str) -> None:
         self._found: dict[str, tuple[str, Finding]] = {}
         file.parent.mkdir(parents=True, exist_ok=True)
         self._out = file.open("ab+")
+        try:
+            fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._out.close()
+            raise UsageError("another audit of these paths is running; try later") from None
         self._out.seek(0)
-        header, *lines = self._out.read().split(b"\n")
-        if header == json.dumps(basis).encode():
-            for line in lines[:-1]:  # what follows the last newline was cut short by a kill
-                path, stamp, finding = json.loads(line)
-                self._found[path] = stamp, finding
-            self._out.truncate(self._out.tell() - len(lines[-1]))
+        header, *lines = self._out.read().splitlines(keepends=True) or [b""]
+        if header == json.dumps(basis).encode() + b"\n":
+            self._out.truncate(len(header) + self._read(lines))
         else:
             self._out.truncate(0)
             self._write(basis)
+
+    def _read(self, lines: Sequence[bytes]) -> int:
+        """Takes whole lines; returns the bytes up to the first that a kill has damaged."""
+        whole = 0
+        for line in lines:
+            try:
+                path, stamp, finding = json.loads(line)
+            except (ValueError, TypeError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            self._found[path] = stamp, finding
+            whole += len(line)
+        return whole
 
     def __len__(self) -> int:
         return len(self._found)
@@ -114,26 +133,19 @@ class Journal:
 
     def finding(self, path: Path) -> Finding | None:
         stamp, finding = self._found.get(str(path), ("", None))
-        return finding if finding and stamp == _stamp(path) else None
+        return finding if finding and stamp == stamp_of(path) else None
 
     def findings(self, paths: Sequence[Path]) -> dict[Path, Finding]:
         """The findings that count, of these paths."""
         return {path: found for path in paths if (found := self.finding(path))}
 
-    def add(self, path: Path, finding: Finding) -> None:
-        self._write([str(path), _stamp(path), finding])
+    def add(self, path: Path, finding: Finding, stamp: str) -> None:
+        """`stamp` is the file's from before it was read."""
+        self._write([str(path), stamp, finding])
 
     def _write(self, line: Any) -> None:
         self._out.write(json.dumps(line).encode() + b"\n")
         self._out.flush()
-
-
-def _stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "unreadable"
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 _AT_ONCE = 32  # pictures that are judged by one search, at most

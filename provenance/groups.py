@@ -2,9 +2,10 @@
 
 Every two pictures of a group have been compared and found close, so that no group is a chain: a
 picture joins the first group to all of whose pictures it is close, or begins another (complete
-linkage by first fit, in the order of the paths). What links pictures of different groups is told
-with the pictures. Thorn's Perception groups by cliques for the same reason; fastdup's connected
-components hold pairs that are far apart.
+linkage by first fit, in the order of the paths). A group of MAX_GROUP pictures takes no more, so
+that not all frames of a film are compared with each other. What links pictures of different groups
+is told with the pictures. Thorn's Perception groups by cliques for the same reason; fastdup's
+connected components hold pairs that are far apart.
 """
 
 from collections import Counter
@@ -50,6 +51,7 @@ class Link:
         return cls(data["score"], data["why"], tuple(data["edits"]))
 
 
+MAX_GROUP = 50
 _OPPOSITE = {"cropped": "part of a larger picture", "part of a larger picture": "cropped"}
 _SAME = Link(1.0, "copy")
 
@@ -137,7 +139,10 @@ class Grouping:
         """
         near = {self._group_of[to] for to in self._links[content] if to in self._group_of}
         for number in sorted(near):
-            if all(self._linked(content, other, picture) for other in self._groups[number]):
+            full = len(self._groups[number]) == MAX_GROUP
+            if not full and all(
+                self._linked(content, other, picture) for other in self._groups[number]
+            ):
                 break
         else:
             number = len(self._groups)

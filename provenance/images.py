@@ -4,6 +4,7 @@ Knows nothing of what the picture is compared with.
 """
 
 import io
+import os
 import stat
 import struct
 import warnings
@@ -94,6 +95,9 @@ def read_file(path: Path) -> bytes:
     """A regular file's bytes, within limits."""
     try:
         facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            closed = not os.access(path, os.R_OK | os.X_OK)
+            raise DecodeError("a folder that cannot be looked into" if closed else "a folder")
         if not stat.S_ISREG(facts.st_mode):
             raise DecodeError("not a file")
         if facts.st_size > MAX_BYTES:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from provenance.errors import UsageError
 
 MAX_PROMPT = 10_000  # characters
+MAX_WEIGHT = 100  # of a LoRA
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
 
@@ -110,10 +111,10 @@ class Recipe:
                 f"unknown recipe field {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
         given = {name: value for name, value in values.items() if value is not None}
-        if not isinstance(given.get("prompt"), str):
+        if not is_text(given.get("prompt")):
             raise UsageError(f"a recipe needs a prompt (text), got {given.get('prompt')!r}")
         for name in _TEXTS & given.keys():
-            if not isinstance(given[name], str):
+            if not is_text(given[name]):
                 raise UsageError(f"{name} must be text, got {given[name]!r}")
         for name in ("loras", "embeddings"):
             if not isinstance(given.get(name, ()), list | tuple):
@@ -157,27 +158,46 @@ def _number(name: str, value: Any) -> int | float:
     return number
 
 
+def is_text(value: Any) -> bool:
+    """Whether it is text that UTF-8 can hold: half a surrogate pair is none."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _lora(value: Any) -> Lora:
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        raise UsageError(f"a LoRA is {{name, weight}}, got {value!r}")
+    if not _is_part(value):
+        raise UsageError(f"a LoRA is {{name, weight, hash}}, got {value!r}")
     try:
         return Lora(value["name"], float(value.get("weight", 1.0)), value.get("hash"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"a LoRA's weight is a number, got {value.get('weight')!r}") from None
 
 
 def _part(value: Any) -> Part:
-    if isinstance(value, str):
+    if is_text(value):
         return Part(value)
-    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+    if not _is_part(value):
         raise UsageError(f"a VAE or an embedding is {{name, hash}}, got {value!r}")
     return Part(value["name"], value.get("hash"))
+
+
+def _is_part(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not is_text(value.get("name")):
+        return False
+    return value.get("hash") is None or is_text(value["hash"])
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
     for name, text in (("prompt", recipe.prompt), ("negative prompt", recipe.negative)):
         if len(text) > MAX_PROMPT:
             yield f"the {name} has {len(text):,} characters; {MAX_PROMPT:,} are allowed"
+        if not is_text(text):
+            yield f"the {name} holds what is no Unicode text: {text[:MAX_PROMPT]!a}"
         if any(ord(character) < 32 and character not in "\n\t" for character in text):
             yield f"the {name} holds control characters"
     if not recipe.prompt.strip():
@@ -194,6 +214,9 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     for name, (value, low, high) in limits.items():
         if value is not None and not low <= value <= high:  # also refuses nan
             yield f"{name} must be from {low} to {high}, got {value}"
+    for lora in recipe.loras:
+        if not abs(lora.weight) <= MAX_WEIGHT:  # also refuses nan
+            yield f"a LoRA's weight is from -{MAX_WEIGHT} to {MAX_WEIGHT}, got {lora.weight}"
     if recipe.strength is not None and not (recipe.init or recipe.init_hash):
         yield "strength is for an init image; give one, or leave strength out"
     for name in ("width", "height"):

@@ -54,10 +54,12 @@ PLAIN = Reading()
 class Scanned:
     """What one file holds: a fingerprint, or the error that says why there is none.
 
-    `recipe`, `parents` (URIs) and `labels` are what it says of itself.
+    `stamp` tells later whether the file has changed since before it was read. `recipe`, `parents`
+    (URIs) and `labels` are what it says of itself.
     """
 
     path: Path
+    stamp: str
     fingerprint: Fingerprint | None = None
     error: str | None = None
     frames: int = 1
@@ -110,16 +112,27 @@ def thumbnail(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
+def stamp_of(path: Path) -> str:
+    """Size and modification time."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "unreadable"
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def _scan_one(path: Path, fingerprinter: Fingerprinter, reading: Reading) -> Scanned:
+    stamp = stamp_of(path)
     try:
         picture, said = _read(path, reading.anchors)
     except DecodeError as error:
-        return Scanned(path, error=str(error))
+        return Scanned(path, stamp, error=str(error))
     told = labels(said)
     if reading.marks and (found := marks(picture.image, reading.mark_key, parts=False)):
         told["marks"] = found
     return Scanned(
         path,
+        stamp,
         fingerprint=fingerprinter.describe([picture.image])[0],
         frames=picture.frames,
         recipe=said.recipe,

@@ -70,6 +70,8 @@ class Policy:
     def __post_init__(self) -> None:
         if not self.thresholds:
             raise UsageError(f"policy {self.name!r} is empty: it would call every picture clear")
+        if not self.min_detail >= 0:  # also refuses nan
+            raise UsageError(f"policy {self.name!r}: min_detail is from 0, got {self.min_detail}")
         if self.rates and not 0 < self.rates.block <= self.rates.review < 1:
             raise UsageError(
                 f"policy {self.name!r}: rates need 0 < block <= review < 1, "

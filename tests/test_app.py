@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import re
 import shutil
@@ -9,9 +10,11 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from PIL import Image, UnidentifiedImageError
 from selenium import webdriver
 from selenium.common.exceptions import ElementClickInterceptedException
@@ -34,9 +37,9 @@ from provenance.label.credentials import read_credentials
 from provenance.read import recipe_of
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
-from tests.conftest import hash_policy, hashes_only, labeller, root
+from tests.conftest import PHOTOS, hash_policy, hashes_only, labeller, root
 from tests.test_studio import Held
-from ui.app import create_app, launch
+from ui.app import _status, create_app, launch
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -273,7 +276,7 @@ def test_size_sampler_and_a_picture_to_begin_with(page: Page, tmp_path: Path) ->
 def test_a_client_that_says_only_the_prompt_gets_the_usual(page: Page, tmp_path: Path) -> None:
     client = Client(page.driver.current_url, verbose=False)
     gallery, _, status = client.predict("a penguin in the snow at night", api_name="/generate")
-    assert status.startswith("**clear**")
+    assert status.startswith("<strong>clear</strong>")
     assert len(gallery) == 1
     (file,) = (tmp_path / "pictures").iterdir()
     assert read_picture(file).image.size == (256, 256)
@@ -300,3 +303,48 @@ def test_the_page_asks_no_other_host(page: Page) -> None:
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     asked = page.driver.execute_script(script)
     assert [url for url in asked if "//127.0.0.1" not in url and "//localhost" not in url] == []
+
+
+def test_only_an_upload_can_be_begun_with(page: Page, tmp_path: Path) -> None:
+    """Not another file of the server's, whether or not the client calls it an upload."""
+    secret = tmp_path / "secret.png"
+    Image.open(PHOTOS / "grass.png").save(secret)
+    address = f"{page.driver.current_url.rstrip('/')}/gradio_api/call/generate"
+    for told in ({}, {"meta": {"_type": "gradio.FileData"}}):
+        for path in (str(secret), "http://127.0.0.1:9/x.png"):
+            data = ["a", "", 1, 3, 2, 4.0, 0, False, "", "", {"path": path, **told}, 0.05]
+            body = json.dumps({"data": data}).encode()
+            asked = Request(address, body, {"Content-Type": "application/json"})
+            try:
+                with urlopen(asked, timeout=60) as answer:
+                    event = json.load(answer)["event_id"]
+            except HTTPError:
+                continue
+            with urlopen(f"{address}/{event}", timeout=60) as answer:
+                said = answer.read()
+            assert b"event: error" in said
+            assert b"event: complete" not in said
+    assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_an_upload_with_transparency_is_the_file_itself(
+    page: Page, studio: Studio, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun.png"
+    picture = Image.open(PHOTOS / "grass.png").convert("RGBA").resize((256, 256))
+    picture.putalpha(128)
+    picture.save(begun)
+    client = Client(page.driver.current_url, verbose=False)
+    client.predict(
+        "a fox", seed=1, steps=2, init=handle_file(begun), strength=0.9, api_name="/generate"
+    )
+    (file,) = (tmp_path / "pictures").iterdir()
+    recipe = recipe_of(read_picture(file))
+    asked = studio.painter.complete(Recipe("a fox", seed=1, init=str(begun), strength=0.9))
+    assert recipe
+    assert recipe.init_hash == asked.init_hash
+
+
+def test_names_of_references_are_text_in_the_status() -> None:
+    row = {"decision": "block", "seed": 1, "attempts": [], "reasons": ["near <img src=x> **a**"]}
+    assert _status([row]) == "<strong>block</strong> · seed 1 · near &lt;img src=x&gt; **a**"

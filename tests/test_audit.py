@@ -19,7 +19,7 @@ from index.library import Library
 from index.sources import FolderSource
 from provenance.audit import Finding, Journal, audit
 from provenance.check import Checker
-from provenance.errors import CheckError
+from provenance.errors import CheckError, UsageError
 from provenance.fingerprint import Fingerprinter
 from provenance.label.infotext import infotext
 from provenance.ledger import Ledger
@@ -279,3 +279,42 @@ def test_csv_cells_are_no_formulas(tmp_path: Path, checker: Checker) -> None:
         (line,) = csv.DictReader(file)
     assert line["path"] == "'=1+1.png"
     assert (line["decision"], line["title"]) == ("block", "coffee.png")
+
+
+def test_a_file_that_changes_during_the_audit_is_read_again(
+    entries: list[Path], checker: Checker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judging(pictures: Any) -> Any:
+        Image.open(PHOTOS / "rocket.jpg").save(entries[0])  # read already, not yet judged
+        return judge_each(pictures)
+
+    judge_each = checker.judge_each
+    monkeypatch.setattr(checker, "judge_each", judging)
+    with Journal(tmp_path / "journal.jsonl", "basis") as journal:
+        (found,) = audit(entries[:1], checker, hashes_only, journal=journal)
+    assert found["decision"] == "clear"
+    with Journal(tmp_path / "journal.jsonl", "basis") as journal:
+        (found,) = audit(entries[:1], checker, hashes_only, journal=journal)
+    assert found["decision"] == "block"
+
+
+def test_a_damaged_journal_goes_on_from_its_last_good_line(
+    entries: list[Path], checker: Checker, tmp_path: Path
+) -> None:
+    file = tmp_path / "journal.jsonl"
+    with Journal(file, "basis") as journal:
+        list(audit(entries, checker, hashes_only, journal=journal))
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[3] = b"\0" * 100 + b"\n"
+    file.write_bytes(b"".join(lines))
+    with Journal(file, "basis") as journal:
+        assert len(journal) == 2
+        assert len(list(audit(entries, checker, hashes_only, journal=journal))) == len(entries)
+    with Journal(file, "basis") as journal:
+        assert len(journal) == len(entries)
+
+
+def test_two_audits_do_not_share_a_journal(tmp_path: Path) -> None:
+    file = tmp_path / "journal.jsonl"
+    with Journal(file, "basis"), pytest.raises(UsageError, match="another audit"):
+        Journal(file, "basis")

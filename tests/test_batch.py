@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from provenance.label.profiles import Style
 from provenance.recipe import Recipe
 from tests.conftest import PHOTOS, hash_policy, hashes_only, labeller
 from tests.test_jobs import written
+from tests.test_library import fingerprint, new
 from tests.test_studio import Held, PhotoPainter
 from ui.cli import build
 from ui.wiring import hold_for_review
@@ -117,14 +118,15 @@ def test_a_torn_journal_line_is_painted_again_into_the_same_file(
     rows = batch(jobs, studio(checker), out)
     journal = out / "journal.jsonl"
     journal.write_bytes(journal.read_bytes()[:-20])
-    (out / ".00003-1.png.part").write_bytes(b"half")
+    (out / ".firsthand-00ff.part").write_bytes(b"half")
+    (out / ".thesis.part").write_bytes(b"of another program")
     again = batch(jobs, studio(checker), out)
     assert [row["job"] for row in again] == [3]
     assert recorded(jobs, studio(checker), out) == [*rows[:2], *again]
     assert again[0]["labels"]["content"] == rows[2]["labels"]["content"]
     assert again[0]["file"] == rows[2]["file"]
     assert len(list(out.glob("*.png"))) == 2
-    assert not list(out.glob(".*.part"))
+    assert [part.name for part in out.glob(".*.part")] == [".thesis.part"]
 
 
 def test_files_of_others_are_never_written_over(tmp_path: Path, checker: Checker) -> None:
@@ -278,3 +280,29 @@ def test_thirty_jobs_killed_and_stopped_have_thirty_outcomes(
     for file in files:
         assert read_picture(file).image.size == (128, 128)
     assert not list((tmp_path / "out").glob(".*.part"))
+
+
+def test_what_another_library_finds_is_made_and_checked_again(
+    tmp_path: Path, checker: Checker, library: Library, photo: Callable[[str], Image.Image]
+) -> None:
+    out, jobs = tmp_path / "out", jobs_of(tmp_path)
+    here = Here(studio(checker))
+
+    def rows(basis: str) -> tuple[int, list[Outcome]]:
+        tasks = plan(jobs, here, basis=basis)
+        with Journal(out) as journal:
+            outdated = journal.outdated(tasks)
+            list(run(tasks, here, journal))
+            return outdated, journal.outcomes(tasks)
+
+    outdated, first = rows(library.version)
+    assert outdated == 0
+    assert [row["decision"] for row in first] == ["clear", "block", "clear"]
+    library.add([new("gallery/1", fingerprint(photo("grass.png")))])
+    outdated, second = rows(library.version)
+    assert outdated == 2
+    assert [row["decision"] for row in second] == ["block", "block", "clear"]
+    assert {row["library"]["version"] for row in second} == {library.version}
+    assert second[2]["file"] == first[2]["file"]
+    assert [str(file) for file in out.glob("*.png")] == [second[2]["file"]]
+    assert rows(library.version) == (0, second)

@@ -1,6 +1,7 @@
 """The commands as a user runs them: help, exit codes, JSON, what is on disk afterwards."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def test_every_command_is_in_the_list_above() -> None:
         (["batch", "none.txt", "--out", "o"], 2, "none.txt"),
         (["index", "info"], 4, "firsthand index add"),
         (["ledger", "verify"], 4, "no ledger at"),
+        (["generate", "a fox", "--json", "."], 2, "is a folder; give the name of a file"),
+        (["check", "x.png", "--json", "."], 2, "is a folder; give the name of a file"),
+        (["audit", ".", "--report", "."], 2, "is a folder; give the name of a file"),
+        (["check", "x.png", "--library", "~nobody-of-this-name/l"], 2, "no such home folder"),
         (["nonsense"], 2, "No such command"),
         (["audit", ".", "--workers", "0"], 2, "workers"),
     ],
@@ -395,3 +400,27 @@ def test_the_environment_names_descriptors_as_a_shell_would(
         "dinov2:facebook/dinov2-small",
         f"sscd:{tmp_path}/net.pt#sha256=00",
     )
+
+
+def test_nothing_is_painted_for_a_place_that_cannot_be_written_to(
+    tmp_path: Path, indexed: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    done = firsthand("generate", "a fox", "--steps", "1", "--out", tmp_path / "taken")
+    assert done.returncode == 2
+    assert "taken is a file; a folder is needed there" in done.stderr
+    assert firsthand("ledger", "verify").returncode == 4  # nothing was entered
+
+
+def test_a_file_name_that_is_not_utf8_costs_no_report(tmp_path: Path, indexed: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/entries/caf\xe9\x1b[31m.png"))
+    odd.parent.mkdir()
+    odd.write_bytes((PHOTOS / "coffee.png").read_bytes())
+    files = [tmp_path / f"r.{kind}" for kind in ("jsonl", "csv", "html")]
+    options = zip(("--json", "--csv", "--report"), files, strict=True)
+    done = firsthand("audit", odd.parent, *(part for option in options for part in option))
+    assert done.returncode == 1, done.stderr
+    assert "\x1b" not in done.stdout
+    (row,) = map(json.loads, files[0].read_text("utf-8").splitlines())
+    assert row["path"] == str(odd)
+    assert all("caf" in file.read_text("utf-8-sig") for file in files)

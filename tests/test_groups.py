@@ -305,3 +305,16 @@ def test_reports_of_very_many_groups_end(tmp_path: Path) -> None:
     html = (tmp_path / "r.html").read_text("utf-8")
     assert "8 more are in the JSON" in html
     assert "100 more groups" in html
+
+
+def test_a_full_group_takes_no_more(
+    folder: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provenance.groups.MAX_GROUP", 2)
+    coffee = Image.open(PHOTOS / "coffee.png").convert("RGB")
+    for number in range(5):
+        coffee.resize((300 + 8 * number, 200)).save(folder / f"{number}.png")
+    rows = desk.rows()
+    assert groups(rows) == [["0.png", "1.png"], ["2.png", "3.png"]]
+    assert rows["4.png"]["group"] is None
+    assert rows["4.png"]["near"]

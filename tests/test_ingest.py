@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -121,13 +122,13 @@ elif moment == "after rename":
     index.stores._sync_folder = die
 elif moment == "in transaction":
     from index.catalog import Catalog
-    insert, calls = Catalog._insert, []
+    insert, calls = Catalog._put, []
     def counted(self, *args):
         calls.append(1)
         if len(calls) == 4:
             die()
         insert(self, *args)
-    Catalog._insert = counted
+    Catalog._put = counted
 library = Library.create(target, hashes_only().specs)
 module.ingest(FolderSource(folder, "photos"), library, hashes_only)
 """
@@ -150,3 +151,44 @@ def test_a_kill_loses_no_committed_reference(
         assert (tally.added, tally.already_there) == (5 - kept, kept)
         assert library.verify() == []
         assert len(list((tmp_path / "lib" / "stores").iterdir())) == 4
+
+
+def test_pictures_of_one_page_are_each_a_reference(library: Library, tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    names = ("grass.png", "ihc.png", "retina.jpg")
+    for name in names:
+        (album / name).write_bytes((PHOTOS / name).read_bytes())
+    rows = [{"file": name, "uri": "https://example.org/album"} for name in names]
+    (album / "manifest.json").write_text(json.dumps(rows))
+    assert ingest(FolderSource(album), library, hashes_only).added == 3
+    assert len(library) == 8
+    assert library.reference("https://example.org/album#ihc.png")
+    assert ingest(FolderSource(album), library, hashes_only).already_there == 3
+
+
+def test_a_folder_that_cannot_be_listed_is_told(
+    library: Library, known_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = known_folder / "closed"
+    closed.mkdir()
+    listed = os.scandir
+
+    def scandir(path: str) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    tally = ingest(FolderSource(known_folder, "photos"), library, hashes_only)
+    assert [uri for uri, _ in tally.unreadable] == [closed.resolve().as_uri()]
+
+
+def test_a_file_name_need_not_be_utf8(library: Library, known_folder: Path) -> None:
+    odd = os.fsencode(known_folder) + b"/caf\xe9.png"
+    Path(os.fsdecode(odd)).write_bytes((PHOTOS / "grass.png").read_bytes())
+    tally = ingest(FolderSource(known_folder, "photos"), library, hashes_only)
+    assert tally.added == 1
+    found = library.reference(Path(os.fsdecode(odd)).resolve().as_uri())
+    assert found
+    assert found.title == "caf?.png"

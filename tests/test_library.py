@@ -2,9 +2,10 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,6 +243,7 @@ def test_recipes_of_an_older_library_are_found(library: Library, photo: Photo) -
     library.add([new("fox", fingerprint(photo("grass.png")), FOX)])
     library.close()
     with sqlite3.connect(library.folder / "catalog.sqlite") as old:
+        old.execute("DROP INDEX vector_picture")
         old.execute("DROP INDEX reference_prompt")
         old.execute("ALTER TABLE reference DROP COLUMN prompt_key")
         old.execute("ALTER TABLE reference DROP COLUMN seed_key")
@@ -309,3 +311,69 @@ def test_what_a_check_asks_reads_no_table_of_values_from_end_to_end(
     ]
     assert any("SEARCH v USING PRIMARY KEY" in plan for plan in plans)
     assert not [plan for plan in plans if plan.startswith(("SCAN v", "SCAN p", "SCAN r"))]
+
+
+def test_nothing_is_called_new_after_a_failed_load(
+    library: Library, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read in part must not be searched as if it were all."""
+    library.close()
+    with Library.open(library.folder) as again:
+
+        def failing(path: Path) -> str:
+            raise OSError(5, "Input/output error", str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("index.stores.file_sha256", failing)
+            for _ in range(2):
+                with pytest.raises(OSError, match="Input/output"):
+                    names(again, photo("coffee.png"))
+        assert names(again, photo("coffee.png")) == {"coffee.png"}
+
+
+def test_a_damaged_value_stops_every_search(library: Library, photo: Photo) -> None:
+    library.close()
+    for file in (library.folder / "stores").glob("*.faiss"):
+        file.unlink()
+    with sqlite3.connect(library.folder / "catalog.sqlite") as db:
+        db.execute("UPDATE vector SET value = x'00' WHERE picture_id = 2")
+    db.close()
+    with Library.open(library.folder) as again:
+        for _ in range(3):
+            with pytest.raises(CheckError, match="damaged value"):
+                names(again, photo("coffee.png"))
+        assert any("damaged value" in problem for problem in again.verify())
+
+
+def test_a_store_that_was_built_before_a_removal_serves(
+    library: Library, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.build()
+    found = library.search(fingerprint(photo("coffee.png")), 1)
+    library.remove(uri=next(each.reference.uri for each in found if each.exact))
+    library.close()
+    with Library.open(library.folder) as again:
+        built: list[int] = []
+        whole = again._catalog.vectors
+
+        def counted(spec: DescriptorSpec, after: int, upto: int) -> Iterator[Any]:
+            built.append(after)
+            return whole(spec, after, upto)
+
+        monkeypatch.setattr(again._catalog, "vectors", counted)
+        assert names(again, photo("coffee.png")) == set()
+        assert names(again, photo("chelsea.png")) == {"chelsea.png"}
+        assert 0 not in built
+        assert {len(store) for store in again._stores._stores.values()} == {4}
+
+
+def test_a_reference_that_is_added_again_keeps_its_picture(library: Library, photo: Photo) -> None:
+    same = fingerprint(photo("coffee.png"))
+    library.add([new("twice", same)])
+    (before,) = [c for c in library.search(same, 3) if c.reference.uri == "twice"]
+    removals = library._catalog.removals
+    library.add([replace(new("twice", same), title="another title")])
+    found = library.reference("twice")
+    assert found
+    assert (found.id, found.title) == (before.reference.id, "another title")
+    assert library._catalog.removals == removals

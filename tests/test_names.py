@@ -20,7 +20,7 @@ def test_a_hostile_prompt_is_a_plain_name(tmp_path: Path, prompt: str) -> None:
     recipe = Recipe(prompt, seed=3, model=prompt, sampler=prompt)
     template = "-".join(f"{{{field}}}" for field in FIELDS) + "{prompt}{model}" * 3
     stem = name(template, 1, recipe, "2026-01-02")
-    path = tmp_path / f".{stem}_99.jpeg.part"
+    path = tmp_path / f"{stem}_99.jpeg"
     path.touch()
     assert path.resolve().parent == tmp_path.resolve()
     assert len(path.name.encode()) <= 255

@@ -124,3 +124,28 @@ def test_a_spacing_in_the_samplers_name_is_the_same_as_on_its_own() -> None:
 def test_img2img_needs_a_picture_and_a_share(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         FULL.with_changes(**changes).validated()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "fox \ud800"}, {"model": "\udfff"}, {"init_hash": "\ud800"}, {"vae": "\ud800"},
+        {"loras": [{"name": "ink", "hash": 7}]}, {"loras": [{"name": "\ud800"}]},
+        {"loras": [{"name": "ink", "weight": 10**400}]},
+        {"embeddings": [{"name": "a", "hash": []}]},
+    ],
+)  # fmt: skip
+def test_what_no_tool_writes_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Recipe.from_json({"prompt": "a fox", **change})
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), -101])
+def test_a_lora_weighs_something_sensible(weight: float) -> None:
+    with pytest.raises(UsageError, match="weight is from -100 to 100"):
+        Recipe("a fox", loras=(Lora("ink", weight),)).validated()
+
+
+def test_half_a_surrogate_pair_is_no_prompt() -> None:
+    with pytest.raises(UsageError, match="no Unicode text"):
+        Recipe("a fox \ud800").validated()

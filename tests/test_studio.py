@@ -21,7 +21,7 @@ from provenance.errors import CheckError, UsageError
 from provenance.images import Picture, read_picture
 from provenance.label.labeller import Labelled
 from provenance.read import recipe_of
-from provenance.recipe import Recipe
+from provenance.recipe import MAX_SEED, Recipe
 from provenance.verdict import Decision, Verdict
 from tests.conftest import PHOTOS, hash_policy, hashes_only, labeller
 from tests.test_library import fingerprint, new
@@ -305,3 +305,20 @@ def test_the_json_has_no_pixels(checker: Checker) -> None:
     assert row["seed"] == 0
     assert row["recipe"]["prompt"] == "coffee.png"
     assert len(json.dumps(row)) < 10_000
+
+
+def test_retries_paint_no_seed_that_is_asked_for_anyway(checker: Checker) -> None:
+    prompt = "coffee.png grass.png ihc.png retina.jpg"
+    painter = PhotoPainter()
+    asked = [Recipe(prompt, seed=seed) for seed in (0, 1)]
+    made = list(Studio(painter, checker, (), Held(), labeller()).make(asked, retries=1))
+    assert [each.recipe.seed for each in made] == [2, 1]
+    assert len({recipe.seed for recipe in painter.painted}) == 3
+
+
+def test_after_the_largest_seed_comes_0(checker: Checker) -> None:
+    prompt = "grass.png coffee.png"  # an odd seed is the known picture
+    painter = PhotoPainter()
+    asked = [Recipe(prompt, seed=MAX_SEED)]
+    (made,) = Studio(painter, checker, (), Held(), labeller()).make(asked, retries=1)
+    assert (made.recipe.seed, made.decision) == (0, Decision.CLEAR)

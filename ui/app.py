@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
+from markupsafe import Markup
 
 from gen.batch import sized
 from gen.families import PRESETS
@@ -31,9 +33,30 @@ _CSS = """
 .evidence figcaption { font-size: .8rem; overflow-wrap: anywhere }
 """
 MOST_PICTURES = 16  # a click
+_CLEANED = 24 * 60 * 60  # seconds that Gradio's copies of pictures are kept
 _Shown = tuple[list[Any], str, str, list[str]]
 """What goes into gallery, evidence and status, and which files are shown."""
 _FONTS = ("system-ui", "sans-serif")  # the default theme would fetch its fonts from the network
+
+
+class _Upload(gr.Image):
+    """Takes only what was uploaded here: no other file of this machine, nothing from the network.
+
+    Gradio itself takes any path that a client names without saying that it is an upload.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        uploads = Path(get_upload_folder()).resolve()
+        if payload and not Path(payload.path or "").resolve().is_relative_to(uploads):
+            raise gr.Error("give the picture as an upload")
+        return super().preprocess(payload)
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        if str(url_or_file_path).lower().startswith(("http:", "https:")):
+            raise gr.Error("give the picture as an upload, not as an address")
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
 
 
 def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
@@ -42,14 +65,14 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
     Clear pictures are kept in the folder `pictures`.
     """
     usual = studio.painter.complete(Recipe("a picture", seed=0))
-    page = gr.Blocks(title="Firsthand", analytics_enabled=False)
+    page = gr.Blocks(title="Firsthand", analytics_enabled=False, delete_cache=(_CLEANED, _CLEANED))
     with page:
         gr.Markdown("# Firsthand\nGenerate, check, show: in that order.")
         with gr.Row():
             with gr.Column(scale=2):
                 inputs = _inputs(usual)
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
-                status = gr.Markdown(_library_line(index), elem_id="status")
+                status = gr.HTML(_library_line(index), elem_id="status")
                 inputs += _further_inputs(studio.painter, usual)
             with gr.Column(scale=3):
                 gallery = gr.Gallery(
@@ -162,8 +185,9 @@ def _further_inputs(painter: Painter, usual: Recipe) -> list[Any]:
             label="Sampler",
             elem_id="sampler",
         )
-        init = gr.Image(
+        init = _Upload(
             type="filepath",
+            image_mode=None,  # the file as it is, with its credentials
             sources=["upload", "clipboard"],
             label="Begin with",
             elem_id="init",
@@ -234,8 +258,9 @@ def _kept(picture: Labelled, seed: int | None, pictures: Path) -> str:
 
 
 def _status(rows: list[dict[str, Any]]) -> str:
-    lines = [f"**{row['decision']}** · seed {row['seed']}{_why(row)}" for row in rows]
-    return "  \n".join(lines)
+    """HTML, in which names of references are text."""
+    line = Markup("<strong>{}</strong> · seed {}{}")
+    return Markup("<br>").join(line.format(r["decision"], r["seed"], _why(r)) for r in rows)
 
 
 def _why(row: dict[str, Any]) -> str:
@@ -246,5 +271,5 @@ def _why(row: dict[str, Any]) -> str:
 
 def _library_line(index: Index) -> str:
     if not len(index):
-        return "**The library is empty: pictures are compared with nothing.**"
+        return "<strong>The library is empty: pictures are compared with nothing.</strong>"
     return f"Every picture is compared with {len(index):,} known pictures before it is shown."

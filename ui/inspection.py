@@ -36,9 +36,9 @@ _CREDENTIALS = {
 def page(row: Row) -> Text:
     """All of one inspection."""
     text = Text()
-    text.append(_clean(row["path"]), "bold").append(f"  {_file(row)}\n")
+    text.append(clean(row["path"]), "bold").append(f"  {_file(row)}\n")
     if row["error"]:
-        text.append(f"  could not be read: {_clean(row['error'])}\n", "magenta")
+        text.append(f"  could not be read: {clean(row['error'])}\n", "magenta")
     for name, value, style in _lines(row):
         text.append(f"  {name:12} ", "dim").append(f"{value}\n", style)
     if not (row["claims"] or row["recipe"]):
@@ -51,37 +51,37 @@ def signing(held: Credential, place: Path) -> Iterator[str]:
     root = held.certificates[-1]
     until = f"{root.not_valid_after_utc:%Y-%m-%d}"
     days = (held.expires - datetime.now(UTC)).days
-    yield f"signer      {_clean(held.name)} ({held.algorithm}), from {place}"
+    yield f"signer      {clean(held.name)} ({held.algorithm}), from {place}"
     yield f"expires     {held.expires:%Y-%m-%d}, in {days:,} days"
-    yield f"authority   {_clean(root.subject.rfc4514_string())}, until {until}"
+    yield f"authority   {clean(root.subject.rfc4514_string())}, until {until}"
     yield f"SHA-256     {root.fingerprint(SHA256()).hex(':')}"
-    yield f"timestamps  {_clean(held.timestamp_authority or NO_TIMESTAMPS)}"
+    yield f"timestamps  {clean(held.timestamp_authority or NO_TIMESTAMPS)}"
 
 
 def _lines(row: Row) -> Iterator[tuple[str, str, str]]:
     """(name, value, style) of each line of the page."""
     if made := row["made_by"]:
-        yield "made by", f"{_clean(made['tool'])} {_clean(made['version'] or '')}".strip(), ""
+        yield "made by", f"{clean(made['tool'])} {clean(made['version'] or '')}".strip(), ""
     if recipe := row["recipe"]:
         yield from ((name, value, "") for name, value in _recipe(recipe))
     for claim in row["claims"][:_SHOWN]:
-        said = f"{claim['what']}: {_clean(claim['value'])} ({_clean(claim['source'])})"
+        said = f"{claim['what']}: {clean(claim['value'])} ({clean(claim['source'])})"
         yield claim["strength"], said, _STRENGTH[claim["strength"]]
     if len(row["claims"]) > _SHOWN:
         yield "", f"... and {len(row['claims']) - _SHOWN:,} more: --json has them", "dim"
     for each in row["disagreements"]:
-        values = " | ".join(f"{_clean(v['value'])} ({_clean(v['source'])})" for v in each["values"])
+        values = " | ".join(f"{clean(v['value'])} ({clean(v['source'])})" for v in each["values"])
         yield "disagree", f"{each['what']}: {values}", "red"
     for parent in row["parents"][:_SHOWN]:
-        yield "made from", f"{_clean(parent['uri'])} ({_clean(parent['why'])})", ""
+        yield "made from", f"{clean(parent['uri'])} ({clean(parent['why'])})", ""
     for place in row["unread"]:
-        yield "not read", f"{_clean(place)}: too large", "magenta"
+        yield "not read", f"{clean(place)}: too large", "magenta"
     for mark in row["marks"]:
         luck = f", chance {mark['chance']:.1g}" if "chance" in mark else ""
         yield "measured", f"{_mark(mark)} ({mark['source']}{luck})", "cyan"
     if held := row["credentials"]:
         style = {"trusted": "green", "broken": "red"}.get(held["outcome"], "dim")
-        signer = _clean(held["signer"] or "")
+        signer = clean(held["signer"] or "")
         yield "credentials", f"{_CREDENTIALS[held['outcome']]} {signer}".strip(), style
         if said := held["verdict"]:
             yield "check", _verdict(said), style
@@ -116,7 +116,7 @@ def says(row: Row) -> str:
     made, recipe = told.get("made_by"), row.get("recipe")
     parts = []
     if made:
-        parts.append(_clean(" ".join(filter(None, (made["tool"], made["version"])))))
+        parts.append(clean(" ".join(filter(None, (made["tool"], made["version"])))))
     if recipe and recipe["seed"] is not None:
         parts.append(f"seed {recipe['seed']}")
     line = [", ".join(parts)] if parts else []
@@ -124,7 +124,7 @@ def says(row: Row) -> str:
     line += dict.fromkeys(f"{_TOLD[c['what']]} ({c['strength']})" for c in claims)
     line += map(_mark, told.get("marks", ()))
     if parents := told.get("parents"):
-        line.append(f"made from {_clean(parents[0]['uri'])}")
+        line.append(f"made from {clean(parents[0]['uri'])}")
     if held := told.get("credentials"):
         line.append(f"Content Credentials: {held['outcome']}")
     if different := told.get("disagreements"):
@@ -139,9 +139,9 @@ _TOLD = {"ai-generated": "AI-generated", "ai-edited": "AI-edited", "verdict": "c
 
 def _matches(row: Row) -> Iterator[tuple[str, str, str]]:
     for match in (row["matches"] or ())[:_MATCHES]:
-        name = _clean(match["title"] or match["uri"])
+        name = clean(match["title"] or match["uri"])
         word = "as" if "recipe" in match["why"] else "of"
-        told = f"{match['score']:.2f} {match['why']} {word} {name} ({_clean(match['uri'])})"
+        told = f"{match['score']:.2f} {match['why']} {word} {name} ({clean(match['uri'])})"
         yield "in library", told, "cyan"
     if row["matches"] == []:
         held = f"{row['library']['references']:,} references"
@@ -151,19 +151,19 @@ def _matches(row: Row) -> Iterator[tuple[str, str, str]]:
 def _verdict(said: dict[str, Any]) -> str:
     """What a trusted signer says of Firsthand's check."""
     library = object_of(said.get("library"))
-    against = f"{_clean(library.get('references'))} references"
-    return f"{_clean(said.get('decision'))}, by policy {_clean(said.get('policy'))}, {against}"
+    against = f"{clean(library.get('references'))} references"
+    return f"{clean(said.get('decision'))}, by policy {clean(said.get('policy'))}, {against}"
 
 
 def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in _FIELDS:
         if recipe[name] not in (None, ""):
-            yield name.replace("_", " "), _clean(recipe[name])
+            yield name.replace("_", " "), clean(recipe[name])
     if recipe["width"] and recipe["height"]:
         yield "size", f"{recipe['width']} x {recipe['height']}"
     for lora in recipe["loras"]:
-        digest = f" [{_clean(lora['hash'])}]" if lora["hash"] else ""
-        yield "LoRA", f"{_clean(lora['name'])} x {lora['weight']:g}{digest}"
+        digest = f" [{clean(lora['hash'])}]" if lora["hash"] else ""
+        yield "LoRA", f"{clean(lora['name'])} x {lora['weight']:g}{digest}"
 
 
 def _file(row: Row) -> str:
@@ -174,7 +174,7 @@ def _file(row: Row) -> str:
     return f"{held['format'] or 'no picture'}, {size}{held['bytes']:,} bytes"
 
 
-def _clean(value: Any) -> str:
+def clean(value: Any) -> str:
     """The value in at most _LONG characters, each of which a terminal prints."""
     text = str(value)
     cut = f" ... ({len(text):,} characters)" if len(text) > _LONG else ""

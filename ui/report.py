@@ -17,7 +17,7 @@ from rich.text import Text
 from provenance.files import write_whole
 from provenance.match import Index
 from ui.evidence import Row, evidence, group_evidence, is_outside, near_duplicates, status
-from ui.inspection import says
+from ui.inspection import clean, says
 
 if TYPE_CHECKING:
     from gen.shelf import Item
@@ -89,8 +89,8 @@ def remark(bar: Progress, text: str) -> None:
 
 def line(row: Row) -> Text:
     """One row in one line: decision, what it is about, why."""
-    name = row.get("path") or f"seed {row.get('seed')}"
-    reasons = row["error"] or "; ".join(row["reasons"])
+    name = clean(row.get("path") or f"seed {row.get('seed')}")
+    reasons = clean(row["error"] or "; ".join(row["reasons"]))
     held = f" (held: {row['held']})" if row.get("held") else ""
     notes = "".join(f" ({note})" for note in (row.get("labels") or {}).get("notes", ()))
     tried = f" (after {len(row['attempts'])} other seeds)" if row.get("attempts") else ""
@@ -118,7 +118,7 @@ def details(row: Row) -> Text:
         closeness = "  ".join(f"{name} {value:.3f}" for name, value in match["similarity"].items())
         chance = "" if match["chance"] is None else f"  chance {match['chance']:.1g}"
         text.append(
-            f"\n    {match['score']:.3f} {match['why']}: {match['uri']}  {closeness}{chance}"
+            f"\n    {match['score']:.3f} {match['why']}: {clean(match['uri'])}  {closeness}{chance}"
         )
     if row["library"]:
         held = row["library"]
@@ -148,7 +148,7 @@ def group_lines(rows: Sequence[Row]) -> Iterator[str]:
         for number, group in near_duplicates(rows).items()
     ]
     lines += [
-        f"{'close':10} {row['path']}: to {_listed([near['path'] for near in row['near']])}"
+        f"{'close':10} {clean(row['path'])}: to {_listed([near['path'] for near in row['near']])}"
         for row in rows
         if is_outside(row)
     ]
@@ -159,7 +159,7 @@ def group_lines(rows: Sequence[Row]) -> Iterator[str]:
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return clean(", ".join(names[:most])) + more
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -180,7 +180,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         group = row["group"]["id"] if row.get("group") else ""
         cells += [group, nearest["path"], nearest["score"], says(row)]
         table.writerow([_harmless(cell) for cell in cells])
-    write_whole(path, out.getvalue().encode("utf-8-sig"))
+    write_whole(path, out.getvalue().encode("utf-8-sig", "replace"))
 
 
 def _harmless(cell: Any) -> Any:
@@ -245,7 +245,7 @@ def render(template: str, **values: Any) -> bytes:
 
     environment = Environment(loader=PackageLoader("ui"), autoescape=True)
     environment.filters["linked"] = _linked
-    return environment.get_template(template).render(**values).encode()
+    return environment.get_template(template).render(**values).encode("utf-8", "replace")
 
 
 def _linked(uri: str) -> Markup:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gen.devices import Engine
 from provenance.errors import UsageError
+from provenance.files import given_path
 from provenance.verdict import DEFAULT_POLICY
 
 FILE = "settings.toml"
@@ -122,7 +123,7 @@ def load_settings(
 ) -> Settings:
     """Options before environment (FIRSTHAND_NAME) before settings.toml before the defaults."""
     root = home or Path(os.environ.get("FIRSTHAND_HOME") or "~/.firsthand")
-    root = root.expanduser().absolute()
+    root = given_path(root).absolute()
     settings = Settings(root, root / "library", DEFAULT_POLICY, "starter", os.cpu_count() or 1)
     settings = replace(settings, **_checked(_from_file(root / FILE), root, root / FILE))
     environment = {
@@ -146,7 +147,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
 
 
@@ -158,16 +159,14 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name in ("workers", "quality", "batch"):
-            if not str(value).isdecimal() or int(value) < 1:
-                raise UsageError(f"{origin}: {name} is a number from 1, got {value!r}")
+            if not str(value).isdecimal() or len(str(value)) > 9 or int(value) < 1:
+                raise UsageError(f"{origin}: {name} is a number from 1, got {str(value)[:40]!r}")
             checked[name] = int(value)
         elif name == "descriptors":
             checked[name] = tuple(_placed(each, base) for each in _words(name, value, origin))
         elif name == "embeddings":
             checked[name] = tuple(_words(name, value, origin))
-        elif name in ("unsafe_pickle", "compile"):
-            checked[name] = str(value).lower() in ("true", "1", "yes")
-        elif name in ("visible_label", "label_prompt", "mark"):
+        elif name in ("unsafe_pickle", "compile", "visible_label", "label_prompt", "mark"):
             checked[name] = _yes_or_no(name, value, origin)
         elif name == "timestamp_authority":
             if not str(value).startswith(("http://", "https://")):
@@ -178,7 +177,7 @@ def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, An
         elif name in _TEXTS:
             checked[name] = str(value)
         else:
-            checked[name] = base / Path(str(value)).expanduser()
+            checked[name] = base / given_path(str(value))
     return checked
 
 
@@ -203,5 +202,5 @@ def _words(name: str, value: object, origin: object) -> list[str]:
 def _placed(words: str, base: Path) -> str:
     """A descriptor's words with its file or folder, if that is what they name, from `base`."""
     kind, colon, place = words.partition(":")
-    path = base / Path(place).expanduser()
+    path = base / given_path(place)
     return f"{kind}:{path}" if colon and place and (kind == "sscd" or path.is_dir()) else words

@@ -284,6 +284,11 @@ def known(settings: Settings) -> Iterator[Known | None]:
         yield judge
 
 
+def check_basis(settings: Settings, library: Library) -> str:
+    """What a batch's verdicts rest on: policy, calibration and library as they are."""
+    return f"{load_policy(settings.policy)} {library.calibration} {library.version}"
+
+
 @contextmanager
 def audit_records(
     settings: Settings, roots: Sequence[Path], checker: Checker, *, groups: bool, marks: bool

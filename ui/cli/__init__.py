@@ -64,6 +64,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(NOT_CLEAR)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        told = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+        _fail(UsageError(told), WRONG_USE)
 
 
 def build() -> typer.Typer:

@@ -40,6 +40,7 @@ from ui.cli.options import (
     Weights,
     engine,
     exit_code,
+    require_places,
     say,
     write_json,
 )
@@ -122,8 +123,9 @@ def batch(
     from ui import report
     from ui.pages import EVIDENCE, Thumbnails, sheet_name, write_pages
     from ui.settings import load_settings
-    from ui.wiring import open_library
+    from ui.wiring import check_basis, open_library
 
+    require_places(json_to, folder=out)
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
@@ -136,8 +138,11 @@ def batch(
         with report.batch_progress() as bar:
             bar.add_task("loading the model", total=None, pace="")
             hands = stack.enter_context(_hands(settings, opened, ray, workers))
-            tasks = plan(todo, hands, go_on=max_errors is not None)
+            basis = check_basis(settings, opened)
+            tasks = plan(todo, hands, basis=basis, go_on=max_errors is not None)
         journal = stack.enter_context(Journal(out))
+        if count := journal.outdated(tasks):
+            say(f"{count:,} were checked by another library or policy: made and checked again", "-")
         running = run(tasks, hands, journal, name=name, retries=retries, max_errors=max_errors)
         thumbnails = Thumbnails(out)
         stopped = _watched(running, tasks, journal, thumbnails, json_to)

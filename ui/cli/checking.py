@@ -21,6 +21,7 @@ from ui.cli.options import (
     Workers,
     exit_code,
     image_files_of,
+    require_places,
     say,
     write_json,
 )
@@ -50,6 +51,7 @@ def audit(
     from ui.settings import load_settings
     from ui.wiring import anchors, audit_records, factory, make_checker, open_library, traces
 
+    require_places(report_to, json_to, csv_to)
     settings = load_settings(home=home, library=library, policy=policy, workers=workers)
     files = image_files_of(paths)
     rows: list[dict[str, Any]] = []
@@ -102,6 +104,7 @@ def check(
     from ui.settings import load_settings
     from ui.wiring import factory, make_checker, open_library
 
+    require_places(json_to)
     settings = load_settings(home=home, library=library, policy=policy)
     with open_library(settings) as opened:
         rows = []
@@ -140,6 +143,7 @@ def inspect(
     from ui.settings import load_settings
     from ui.wiring import anchors, known, traces
 
+    require_places(json_to)
     settings = load_settings(home=home, library=library, policy=policy, trust=trust)
     trusted = anchors(settings)
     rows = []
@@ -179,6 +183,7 @@ def credentials(
     from ui.settings import load_settings
     from ui.wiring import credential
 
+    require_places(export)
     settings = load_settings(home=home)
     held = credential(settings)
     if export and settings.signing_key:

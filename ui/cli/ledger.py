@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from provenance.errors import CheckError
-from ui.cli.options import Home, Json, say, write_json
+from ui.cli.options import Home, Json, require_places, say, write_json
 
 if TYPE_CHECKING:
     from provenance.ledger import Ledger
@@ -19,6 +19,7 @@ def entries(
     home: Home = None,
 ) -> None:
     """List the newest pictures made here."""
+    require_places(json_to)
     with _opened(home) as ledger:
         newest = ledger.newest(count)
     for entry in newest if json_to != "-" else ():
@@ -47,6 +48,7 @@ def export(
     """Write all entries, oldest first, as JSON lines."""
     from provenance.files import write_whole
 
+    require_places(file)
     with _opened(home) as ledger:
         lines = [json.dumps(each.to_json(), ensure_ascii=False) for each in ledger.entries()]
     write_whole(file, "".join(f"{line}\n" for line in lines).encode())

@@ -168,6 +168,7 @@ def remove(
             removed += gone
             if not gone:
                 unknown.append(uri)
+        opened.build()
         say(f"{removed} removed, {len(opened):,} references left")
     if unknown:
         raise UsageError(f"not in the library: {', '.join(unknown)}")

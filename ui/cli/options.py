@@ -117,10 +117,25 @@ def write_json(rows: Sequence[dict[str, Any]], target: str | None) -> None:
     if target is None:
         return
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    data = text.encode("utf-8", "backslashreplace")  # file names need not be UTF-8
     if target == "-":
-        sys.stdout.write(text)
+        sys.stdout.write(data.decode())
     else:
-        write_whole(Path(target), text.encode())
+        write_whole(Path(target), data)
+
+
+def require_places(*files: Path | str | None, folder: Path | None = None) -> None:
+    """Raises UsageError, before any work, for files that are folders, a folder that is a file."""
+    from provenance.errors import UsageError
+
+    for file in files:
+        if file is not None and file != "-" and Path(file).is_dir():
+            raise UsageError(f"{file} is a folder; give the name of a file")
+    parents = [Path(file).parent for file in files if file is not None and file != "-"]
+    for place in [*parents, *([folder] if folder else [])]:
+        there = next(each for each in (place, *place.parents, Path()) if each.exists())
+        if not there.is_dir():
+            raise UsageError(f"{there} is a file; a folder is needed there")
 
 
 def exit_code(rows: Sequence[dict[str, Any]]) -> int:

@@ -36,6 +36,7 @@ from ui.cli.options import (
     Weights,
     engine,
     exit_code,
+    require_places,
     write_json,
 )
 
@@ -110,6 +111,7 @@ def generate(
     from ui.settings import load_settings
     from ui.wiring import make_checker, make_studio, open_library
 
+    require_places(json_to, folder=out)
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
@@ -168,6 +170,7 @@ def models(context: typer.Context, json_to: Json = None, home: Home = None) -> N
     from ui.settings import load_settings
     from ui.wiring import shelf
 
+    require_places(json_to)
     settings = load_settings(home=home)
     kept = shelf(settings)
     bundled = replace(kept.item("models", STARTER_FOLDER, STARTER), licence="Apache-2.0")

@@ -1,0 +1,270 @@
+"""The web app: a builder that receives its parts. Only a clear Generation gives it a picture."""
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+from markupsafe import Markup
+
+from gen.batch import sized
+from gen.families import PRESETS
+from gen.pipeline import DEFAULT_STRENGTH, Painter
+from gen.studio import Preview, Studio
+from provenance.errors import FirsthandError, UsageError
+from provenance.files import write_whole
+from provenance.label.labeller import Labelled
+from provenance.match import Index
+from provenance.recipe import Recipe
+from ui import report
+from ui.settings import Settings
+
+_CSS = """
+.decision { color: #fff; padding: .1rem .6rem; border-radius: 1rem; font-size: .85rem }
+.decision.block { background: #c62828 } .decision.review { background: #b26a00 }
+.evidence { border: 1px solid #8884; border-radius: 8px; padding: .8rem; margin: .5rem 0 }
+.evidence .row { display: flex; gap: 1rem; flex-wrap: wrap }
+.evidence figure { margin: 0; width: 200px }
+.evidence figure img, .evidence .withheld { width: 200px; height: 200px; object-fit: contain }
+.evidence figcaption { font-size: .8rem; overflow-wrap: anywhere }
+"""
+MOST_PICTURES = 16  # a click
+_CLEANED = 24 * 60 * 60  # seconds that Gradio's copies of pictures are kept
+_Shown = tuple[list[Any], str, str, list[str]]
+"""What goes into gallery, evidence and status, and which files are shown."""
+_FONTS = ("system-ui", "sans-serif")  # the default theme would fetch its fonts from the network
+
+from gradio.events import Dependency
+
+class _Upload(gr.Image):
+    """Takes only what was uploaded here: no other file of this machine, nothing from the network.
+
+    Gradio itself takes any path that a client names without saying that it is an upload.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        uploads = Path(get_upload_folder()).resolve()
+        if payload and not Path(payload.path or "").resolve().is_relative_to(uploads):
+            raise gr.Error("give the picture as an upload")
+        return super().preprocess(payload)
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
+        if str(url_or_file_path).lower().startswith(("http:", "https:")):
+            raise gr.Error("give the picture as an upload, not as an address")
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
+    """The page: generate with progress, a gallery of what passed, evidence on what did not.
+
+    Clear pictures are kept in the folder `pictures`.
+    """
+    usual = studio.painter.complete(Recipe("a picture", seed=0))
+    page = gr.Blocks(title="Firsthand", analytics_enabled=False, delete_cache=(_CLEANED, _CLEANED))
+    with page:
+        gr.Markdown("# Firsthand\nGenerate, check, show: in that order.")
+        with gr.Row():
+            with gr.Column(scale=2):
+                inputs = _inputs(usual)
+                button = gr.Button("Generate", variant="primary", elem_id="generate")
+                status = gr.HTML(_library_line(index), elem_id="status")
+                inputs += _further_inputs(studio.painter, usual)
+            with gr.Column(scale=3):
+                gallery = gr.Gallery(
+                    label="Clear",
+                    columns=3,
+                    object_fit="contain",
+                    interactive=False,
+                    elem_id="gallery",
+                )
+                evidence = gr.HTML(elem_id="evidence")
+        shown = gr.State([])
+        outputs = [gallery, evidence, status, shown]
+        gr.on(
+            [button.click, inputs[0].submit],
+            _painting(studio, index, pictures),
+            [*inputs, shown],
+            outputs,
+            concurrency_limit=1,  # one painter
+            api_name="generate",
+            show_progress_on=[gallery],
+        )
+    return page
+
+def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Iterator[_Shown]]:
+    """What the button does; its arguments are the inputs in their order, then what is shown."""
+
+    def paint(
+        prompt: str,
+        negative: str = "",
+        count: float = 1,
+        seed: float | None = -1,
+        steps: float | None = None,
+        guidance: float | None = None,
+        retries: float = 0,
+        previews: bool = False,
+        size: str = "",
+        sampler: str = "",
+        init: str | None = None,
+        strength: float = DEFAULT_STRENGTH,
+        shown: Sequence[str] = (),
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[_Shown]:
+        first = secrets.randbelow(2**32) if seed is None or seed < 0 else int(seed)
+        with _told():
+            recipe = Recipe(
+                prompt, negative, seed=first, steps=None if steps is None else int(steps),
+                guidance=guidance, sampler=sampler or None, init=init or None,
+                strength=strength if init else None,
+            )  # fmt: skip
+            recipe = sized(recipe, size or None, studio.painter)
+        wanted = min(int(count), MOST_PICTURES)
+        recipes = [recipe.with_changes(seed=first + n) for n in range(wanted)]
+        rows: list[dict[str, Any]] = []
+
+        def stepped(done: int, steps: int) -> None:
+            progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
+
+        progress(0, desc="starting")
+        made = studio.live(recipes, retries=int(retries), on_step=stepped, previews=previews)
+        previewed = TemporaryDirectory(dir=pictures) if previews else nullcontext()
+        with closing(made), previewed as early, _told():
+            for each in made:
+                preview: list[tuple[str, str]] = []
+                if isinstance(each, Preview):
+                    file = _kept(each.picture, each.recipe.seed, Path(early or pictures))
+                    preview = [(file, f"step {each.step} of {each.recipe.steps}")]
+                else:
+                    rows.append(each.to_json())
+                    if each.picture:
+                        shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
+                evidence = report.evidence_html(rows, index)
+                yield [*preview, *shown], evidence, _status(rows), list(shown)
+
+    return paint
+
+def _inputs(usual: Recipe) -> list[Any]:
+    """What is always seen, in the order of the painting function's arguments."""
+    prompt = gr.Textbox(
+        label="Prompt",
+        lines=2,
+        placeholder="a fox in the snow at night",
+        elem_id="prompt",
+    )
+    negative = gr.Textbox("", label="Negative prompt", elem_id="negative")
+    with gr.Row():
+        count = gr.Slider(1, MOST_PICTURES, 1, step=1, label="Pictures", elem_id="count")
+        seed = gr.Number(-1, label="Seed (-1: random)", precision=0, minimum=-1, elem_id="seed")
+    with gr.Row():
+        steps = gr.Slider(1, 60, usual.steps, step=1, label="Steps", elem_id="steps")
+        guidance = gr.Slider(0, 12, usual.guidance, step=0.5, label="Guidance", elem_id="guidance")
+        retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
+    previews = gr.Checkbox(
+        False,
+        label="Previews",
+        info="What a picture is going to be like, if an early look finds it clear.",
+        elem_id="previews",
+    )
+    return [prompt, negative, count, seed, steps, guidance, retries, previews]
+
+def _further_inputs(painter: Painter, usual: Recipe) -> list[Any]:
+    """What is seen when it is asked for, in that order too."""
+    with gr.Accordion("Size, sampler, a picture to begin with", open=False):
+        size = gr.Dropdown(_sizes(painter, usual), value="", label="Size", elem_id="size")
+        sampler = gr.Dropdown(
+            [(f"{usual.sampler} (the model's own)", ""), *painter.samplers],
+            value="",
+            label="Sampler",
+            elem_id="sampler",
+        )
+        init = _Upload(
+            type="filepath",
+            image_mode=None,  # the file as it is, with its credentials
+            sources=["upload", "clipboard"],
+            label="Begin with",
+            elem_id="init",
+        )
+        strength = gr.Slider(
+            0,
+            1,
+            DEFAULT_STRENGTH,
+            step=0.05,
+            label="Strength",
+            info="How much of that picture is painted anew.",
+            elem_id="strength",
+        )
+    return [size, sampler, init, strength]
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong in here is told on the page."""
+    try:
+        yield
+    except FirsthandError as error:
+        raise gr.Error(str(error), title="No picture", duration=None) from error
+
+def _sizes(painter: Painter, usual: Recipe) -> list[tuple[str, str]]:
+    """The model's own size and its presets, as words and as values."""
+    presets = [(name, sized(usual, name, painter)) for name in PRESETS]
+    own = f"{usual.width} × {usual.height}"
+    others = [(f"{name}, {made.width} × {made.height}", name) for name, made in presets]
+    return [(own, ""), *(each for each in others if not each[0].endswith(f", {own}"))]
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Loads model and library, serves the page until it is stopped."""
+    from ui.wiring import make_checker, make_studio, open_library
+
+    pictures = settings.home / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    with open_library(settings) as library:
+        studio = make_studio(settings, make_checker(settings, library))
+        launch(create_app(studio, library, pictures), pictures, host, port)
+
+def launch(page: gr.Blocks, pictures: Path, host: str, port: int, *, wait: bool = True) -> str:
+    """Starts the server and returns its address; returns when it stops, unless `wait` is False."""
+    try:
+        _, address, _ = page.queue().launch(
+            server_name=host,
+            server_port=port or None,
+            allowed_paths=[str(pictures)],
+            footer_links=[],
+            theme=gr.themes.Default(font=_FONTS, font_mono=("monospace",)),
+            css=_CSS,
+            prevent_thread_lock=not wait,
+            quiet=not wait,
+        )
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}, port {port}: {error}") from None
+    return str(address)
+
+def _kept(picture: Labelled, seed: int | None, pictures: Path) -> str:
+    """The signed file itself: the gallery serves it as it is, for display and for download."""
+    path = pictures / f"{seed}-{secrets.token_hex(4)}{picture.suffix}"
+    write_whole(path, picture.data)
+    return str(path)
+
+def _status(rows: list[dict[str, Any]]) -> str:
+    """HTML, in which names of references are text."""
+    line = Markup("<strong>{}</strong> · seed {}{}")
+    return Markup("<br>").join(line.format(r["decision"], r["seed"], _why(r)) for r in rows)
+
+def _why(row: dict[str, Any]) -> str:
+    tried = f" · after {len(row['attempts'])} other seeds" if row["attempts"] else ""
+    reasons = "; ".join(row["reasons"])
+    return f"{tried} · {reasons}" if reasons else tried
+
+def _library_line(index: Index) -> str:
+    if not len(index):
+        return "<strong>The library is empty: pictures are compared with nothing.</strong>"
+    return f"Every picture is compared with {len(index):,} known pictures before it is shown."
