@@ -317,6 +317,8 @@ class Journal:
         if outcome["file"]:
             self._files[str(outcome["file"]).casefold()] = _picture(key)
             self._pictures[_picture(key)] = str(outcome["file"])
+        elif not outcome["error"]:
+            self._pictures.pop(_picture(key), None)
 
     def _told(self, outcome: Outcome) -> Outcome:
         path = str(self.folder / outcome["file"]) if outcome["file"] else None
