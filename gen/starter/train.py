@@ -47,7 +47,8 @@ _WINDOW = 8  # places a side of a part of a scene
 _WHOLE, _PARTS = 0.5, 0.5  # whole scenes and parts in a step, for each whole scene of a batch
 _LOOKS = 4  # noisy windows of one part: reading its caption costs as much as a window
 _LAST = 0.4  # share of the steps, the last ones, that see whole scenes alone
-_NOISIER = 0.9  # of the logit of times: what stands where is decided at 0.75 to 0.95
+_NOISIER = 0.9  # mean of the logit of times: what stands where is decided at 0.75 to 0.95
+_POLISHED = 0.18  # share of the steps, the last ones, that see less noise: a mean of 0
 _UNSAID = 0.1  # share of captions left out, for classifier-free guidance
 
 
@@ -184,7 +185,8 @@ def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 2e-3) -> No
             }
         else:
             batches = {"whole": drawer.whole(batch)}
-        losses = {name: _flow_loss(fast, each) for name, each in batches.items()}
+        noisier = _NOISIER if step < (1 - _POLISHED) * steps else 0.0
+        losses = {name: _flow_loss(fast, each, noisier) for name, each in batches.items()}
         places = {name: each.covered.numel() for name, each in batches.items()}
         total = sum(places.values())
         loss = torch.stack([losses[name] * places[name] / total for name in batches]).sum()
@@ -193,10 +195,10 @@ def train_flow(run: Path, steps: int, batch: int = 64, rate: float = 2e-3) -> No
             sample(run)
 
 
-def _flow_loss(flow: Callable[..., Tensor], batch: _Batch) -> Tensor:
+def _flow_loss(flow: Callable[..., Tensor], batch: _Batch, noisier: float) -> Tensor:
     """Squared error of the velocity, more of it where objects are."""
     clean, covered, text = (each.to(device()) for each in batch)
-    time = times(len(clean)).to(device())
+    time = times(len(clean), noisier).to(device())
     noise = torch.randn_like(clean)
     noisy = torch.lerp(clean, noise, time[:, None, None, None])
     with reduced_precision():
@@ -205,9 +207,9 @@ def _flow_loss(flow: Callable[..., Tensor], batch: _Batch) -> Tensor:
     return (weight * (velocity.float() - (noise - clean)).square()).mean() / weight.mean()
 
 
-def times(count: int) -> Tensor:
+def times(count: int, noisier: float = _NOISIER) -> Tensor:
     """(count,) in 0..1, of which 1 is noise."""
-    return torch.sigmoid(_NOISIER + torch.randn(count))
+    return torch.sigmoid(noisier + torch.randn(count))
 
 
 def _tokenizer(run: Path, captions: list[dict[str, str]]) -> PreTrainedTokenizerFast:
