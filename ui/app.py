@@ -39,26 +39,6 @@ _Shown = tuple[list[Any], str, str, list[str]]
 _FONTS = ("system-ui", "sans-serif")  # the default theme would fetch its fonts from the network
 
 
-class _Upload(gr.Image):
-    """Takes only what was uploaded here: no other file of this machine, nothing from the network.
-
-    Gradio itself takes any path that a client names without saying that it is an upload.
-    """
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        uploads = Path(get_upload_folder()).resolve()
-        if payload and not Path(payload.path or "").resolve().is_relative_to(uploads):
-            raise gr.Error("give the picture as an upload")
-        return super().preprocess(payload)
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        if str(url_or_file_path).lower().startswith(("http:", "https:")):
-            raise gr.Error("give the picture as an upload, not as an address")
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-
 def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
     """The page: generate with progress, a gallery of what passed, evidence on what did not.
 
@@ -185,13 +165,14 @@ def _further_inputs(painter: Painter, usual: Recipe) -> list[Any]:
             label="Sampler",
             elem_id="sampler",
         )
-        init = _Upload(
+        init = gr.Image(
             type="filepath",
             image_mode=None,  # the file as it is, with its credentials
             sources=["upload", "clipboard"],
             label="Begin with",
             elem_id="init",
         )
+        _take_uploads_only(init)
         strength = gr.Slider(
             0,
             1,
@@ -202,6 +183,29 @@ def _further_inputs(painter: Painter, usual: Recipe) -> list[Any]:
             elem_id="strength",
         )
     return [size, sampler, init, strength]
+
+
+def _take_uploads_only(picture: gr.Image) -> None:
+    """No other file of this machine, nothing from the network.
+
+    Gradio itself takes any path that a client names without saying that it is an upload. (Not in a
+    class of its own: beside the module of such a class Gradio writes a stub.)
+    """
+    preprocess, fetch = picture.preprocess, picture.async_move_resource_to_block_cache
+
+    def uploaded(payload: Any) -> Any:
+        uploads = Path(get_upload_folder()).resolve()
+        if payload and not Path(payload.path or "").resolve().is_relative_to(uploads):
+            raise gr.Error("give the picture as an upload")
+        return preprocess(payload)
+
+    async def fetched(place: Any) -> Any:
+        if str(place).lower().startswith(("http:", "https:")):
+            raise gr.Error("give the picture as an upload, not as an address")
+        return await fetch(place)
+
+    setattr(picture, "preprocess", uploaded)  # noqa: B010
+    setattr(picture, "async_move_resource_to_block_cache", fetched)  # noqa: B010
 
 
 @contextmanager
