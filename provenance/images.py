@@ -97,7 +97,7 @@ def read_file(path: Path) -> bytes:
         facts = path.stat()
         if stat.S_ISDIR(facts.st_mode):
             closed = not os.access(path, os.R_OK | os.X_OK)
-            raise DecodeError("a folder that cannot be looked into" if closed else "a folder")
+            raise DecodeError("not a file, but a folder" + " that cannot be looked into" * closed)
         if not stat.S_ISREG(facts.st_mode):
             raise DecodeError("not a file")
         if facts.st_size > MAX_BYTES:
