@@ -128,10 +128,11 @@ def _count(count: Any, n: Any) -> int:
     asked = count if count is not None else n
     if asked is None:
         return 1
-    text = str(asked)[:10]  # of thousands of digits Python makes no number
-    if isinstance(asked, bool) or not text.isdecimal() or not 1 <= int(text) <= MAX_COUNT:
-        raise UsageError(f"count is a whole number from 1 to {MAX_COUNT:,}, got {text!r}")
-    return int(asked)
+    text = str(asked)
+    whole = text.isdecimal() and len(text) < 20 and not isinstance(asked, bool)
+    if not whole or not 1 <= int(text) <= MAX_COUNT:
+        raise UsageError(f"count is a whole number from 1 to {MAX_COUNT:,}, got {text[:40]!r}")
+    return int(text)
 
 
 def _lora_list(loras: Any) -> Any:

@@ -111,10 +111,10 @@ class Recipe:
                 f"unknown recipe field {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
         given = {name: value for name, value in values.items() if value is not None}
-        if not is_text(given.get("prompt")):
+        if not _is_text(given.get("prompt")):
             raise UsageError(f"a recipe needs a prompt (text), got {given.get('prompt')!r}")
         for name in _TEXTS & given.keys():
-            if not is_text(given[name]):
+            if not _is_text(given[name]):
                 raise UsageError(f"{name} must be text, got {given[name]!r}")
         for name in ("loras", "embeddings"):
             if not isinstance(given.get(name, ()), list | tuple):
@@ -158,7 +158,7 @@ def _number(name: str, value: Any) -> int | float:
     return number
 
 
-def is_text(value: Any) -> bool:
+def _is_text(value: Any) -> bool:
     """Whether it is text that UTF-8 can hold: half a surrogate pair is none."""
     if not isinstance(value, str):
         return False
@@ -179,7 +179,7 @@ def _lora(value: Any) -> Lora:
 
 
 def _part(value: Any) -> Part:
-    if is_text(value):
+    if _is_text(value):
         return Part(value)
     if not _is_part(value):
         raise UsageError(f"a VAE or an embedding is {{name, hash}}, got {value!r}")
@@ -187,16 +187,16 @@ def _part(value: Any) -> Part:
 
 
 def _is_part(value: Any) -> bool:
-    if not isinstance(value, Mapping) or not is_text(value.get("name")):
+    if not isinstance(value, Mapping) or not _is_text(value.get("name")):
         return False
-    return value.get("hash") is None or is_text(value["hash"])
+    return value.get("hash") is None or _is_text(value["hash"])
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
     for name, text in (("prompt", recipe.prompt), ("negative prompt", recipe.negative)):
         if len(text) > MAX_PROMPT:
             yield f"the {name} has {len(text):,} characters; {MAX_PROMPT:,} are allowed"
-        if not is_text(text):
+        if not _is_text(text):
             yield f"the {name} holds what is no Unicode text: {text[:MAX_PROMPT]!a}"
         if any(ord(character) < 32 and character not in "\n\t" for character in text):
             yield f"the {name} holds control characters"

@@ -1,6 +1,8 @@
 """Job files: what a line may say, and what is said of one that is wrong."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +106,10 @@ def test_sizes_and_loras_are_written_as_on_the_command_line(tmp_path: Path) -> N
 def test_a_wrong_field_is_said_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(UsageError, match=f"line 2: .*{message}"):
         read_jobs(written(tmp_path, "j.jsonl", f'{{"prompt": "fine"}}\n{line}\n'))
+
+
+@pytest.mark.parametrize("count", ["0" * 9 + "1" + "9" * 9, "1" * 5000, "000", "-1", True])
+def test_a_count_is_read_to_its_last_digit(tmp_path: Path, count: Any) -> None:
+    line = json.dumps({"prompt": "a fox", "count": count})
+    with pytest.raises(UsageError, match="count is a whole number from 1 to 100,000"):
+        read_jobs(written(tmp_path, "j.jsonl", line))

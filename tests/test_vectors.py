@@ -94,3 +94,9 @@ def test_a_search_leaves_the_threads_as_they_were() -> None:
         assert faiss.omp_get_max_threads() == 3
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def test_an_index_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    store = FaissStore(DescriptorSpec("pdq-256", "1", "hamming", 256))
+    with pytest.raises(CheckError, match="cannot be written"):
+        store.write(tmp_path / "no such folder" / "pdq-256-1.faiss")

@@ -199,3 +199,9 @@ def test_a_bad_policy_says_what_is_wrong(tmp_path: Path, text: str, message: str
 def test_a_missing_policy_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"gone\.toml"):
         load_policy(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize("detail", [float("nan"), -1.0])
+def test_no_policy_turns_the_rule_on_detail_off(detail: float) -> None:
+    with pytest.raises(UsageError, match="min_detail"):
+        replace(load_policy(), min_detail=detail)
