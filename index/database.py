@@ -1,6 +1,7 @@
 """The catalog's SQLite file: its tables, their migrations, transactions."""
 
 import json
+import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -75,15 +76,17 @@ class Database:
             raise MissingError(f"no library at {path.parent}; make one with: firsthand index add")
         self._path = path
         with _as_check_error(path):
-            self._db = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            self._fixed = not os.access(path.parent, os.W_OK)
+            self._db = _connection(path, self._fixed)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("PRAGMA journal_mode = WAL")
+            if not self._fixed:
+                self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             for part, name in enumerate(("key_of_prompt", "key_of_seed")):
                 self._db.create_function(name, 1, partial(_lookup_key, part), deterministic=True)
             self._migrate()
-        self._inode = path.stat().st_ino
+        self._opened = self._signature()
 
     def close(self) -> None:
         self._db.close()
@@ -91,11 +94,16 @@ class Database:
     def require_present(self) -> None:
         """Raises CheckError when the file is no longer the one that was opened."""
         try:
-            same = self._path.stat().st_ino == self._inode
+            same = self._signature() == self._opened
         except OSError:
             same = False
         if not same:
             raise CheckError(f"{self._path} was removed or replaced while it was in use")
+
+    def _signature(self) -> tuple[int, ...]:
+        """What tells the file from another; on a read-only place, from a changed one as well."""
+        held = self._path.stat()
+        return (held.st_ino, held.st_size, held.st_mtime_ns) if self._fixed else (held.st_ino,)
 
     @property
     def version(self) -> str:
@@ -158,6 +166,20 @@ class Database:
                 self._db.rollback()
                 raise
             self._db.commit()
+
+
+def _connection(path: Path, fixed: bool) -> sqlite3.Connection:
+    """`fixed`: nothing can be written beside the file, so that it is read as it is, unlocked."""
+    if not fixed:
+        return sqlite3.connect(path, check_same_thread=False, timeout=30)
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise CheckError(
+            f"{path} is on a read-only place and its last changes are still in {wal.name}: "
+            "open it once where it can be written, with: firsthand index info"
+        )
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, check_same_thread=False, uri=True)
 
 
 def _lookup_key(part: int, recipe: str) -> int | None:

@@ -1,5 +1,6 @@
 """The library's honesty: the catalog is the truth, caches are rebuilt, nothing is crowded out."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -377,3 +378,29 @@ def test_a_reference_that_is_added_again_keeps_its_picture(library: Library, pho
     assert found
     assert (found.id, found.title) == (before.reference.id, "another title")
     assert library._catalog.removals == removals
+
+
+def test_a_library_on_a_read_only_place_is_searched_and_left_as_it_is(
+    library: Library, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.close()
+    there = set(library.folder.rglob("*"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with Library.open(library.folder) as fixed:
+        assert names(fixed, photo("coffee.png")) == {"coffee.png"}
+        assert set(library.folder.rglob("*")) == there
+        with pytest.raises(CheckError, match="readonly"):
+            fixed.add([])
+        catalog = library.folder / "catalog.sqlite"
+        catalog.write_bytes(catalog.read_bytes() + bytes(4096))
+        with pytest.raises(CheckError, match="replaced while it was in use"):
+            names(fixed, photo("coffee.png"))
+
+
+def test_a_read_only_library_with_changes_beside_it_is_refused(
+    library: Library, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.keep(fingerprint(photo("coffee.png")))  # and not closed: the change is in the WAL
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(CheckError, match="sqlite-wal"):
+        Library.open(library.folder)
