@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gen.loading import decode_one_by_one
 from gen.models import ModelSpec
 from gen.shelf import Shelf
 from gen.weights import LOAD_ERRORS, SAFE
@@ -37,7 +38,8 @@ def put_vae(pipeline: Any, name: str, shelf: Shelf) -> Part:
     channels = made.config.latent_channels, own.config.latent_channels
     if channels[0] != channels[1]:
         raise UsageError(f"{path} has {channels[0]} latent channels, the model needs {channels[1]}")
-    pipeline.register_modules(vae=made.to(own.device))
+    pipeline.register_modules(vae=made.eval().to(own.device))
+    decode_one_by_one(pipeline)
     return Part(path.stem if path.is_file() else path.name, shelf.hash(path).autov2)
 
 
@@ -108,8 +110,12 @@ class Loras:
             if self._on:
                 self._pipeline.unload_lora_weights()
             self._on = ()
-            for number, lora in enumerate(loras):
-                self._load(self._files[lora.hash or ""], f"lora{number}")
+            try:
+                for number, lora in enumerate(loras):
+                    self._load(self._files[lora.hash or ""], f"lora{number}")
+            except BaseException:
+                self._pipeline.unload_lora_weights()
+                raise
         if loras:
             names = [f"lora{number}" for number in range(len(loras))]
             self._pipeline.set_adapters(names, [lora.weight for lora in loras])
@@ -138,7 +144,6 @@ class Loras:
         try:
             _quietly(put)
         except LOAD_ERRORS as error:
-            self._pipeline.unload_lora_weights()
             raise _unfit(path, "LoRA", self._pipeline, error) from error
         put_on = self._pipeline.get_list_adapters()
         if not any(name in names for names in put_on.values()):

@@ -64,8 +64,15 @@ def decoded(pipeline: Any, latents: Any, size: tuple[int, int]) -> list[Image.Im
     if smaller < 1:
         flat = functional.interpolate(flat, scale_factor=smaller, mode="area")
     latents = flat.view(*latents.shape[:-2], *flat.shape[-2:])
+    own = vae.dtype
+    # SDXL's overflows in half precision: its pipeline decodes so too
+    upcast = own == torch.float16 and vae.config.get("force_upcast")
     with torch.no_grad():
+        if upcast:
+            vae.to(torch.float32)
         picture = vae.decode(_unscaled(vae, latents).to(vae.dtype), return_dict=False)[0]
+        if upcast:
+            vae.to(own)
     picture = picture[:, :, 0] if picture.ndim == 5 else picture
     made = pipeline.image_processor.postprocess(picture, output_type="pil")
     return [each.convert("RGB") for each in made]

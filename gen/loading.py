@@ -33,9 +33,14 @@ def load_pipeline(spec: ModelSpec, dtype: str) -> Any:
     for part in _modules(pipeline):
         part.eval()  # diffusers leaves T5 from a single file in training, with dropout
     pipeline.set_progress_bar_config(disable=True)
-    if hasattr(pipeline.vae, "enable_slicing"):
-        pipeline.vae.enable_slicing()  # pictures decode one by one: less memory, the same time
+    decode_one_by_one(pipeline)
     return pipeline
+
+
+def decode_one_by_one(pipeline: Any) -> None:
+    """Less memory in the same time, and each picture as it is alone."""
+    if hasattr(pipeline.vae, "enable_slicing"):
+        pipeline.vae.enable_slicing()
 
 
 def denoiser(pipeline: Any) -> Any:

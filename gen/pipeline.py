@@ -5,6 +5,7 @@ Knows nothing of checks. What it paints is shown by nobody but the Studio.
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -240,10 +241,14 @@ class DiffusersPainter:
         self._encodings.put_on(self.pipeline)
 
     def _put_on(self, recipe: Recipe) -> None:
-        if self._loras.put_on(recipe.loras):
-            self._encodings.clear()
-            if self.plan.one_core_each:
-                exact.one_way(denoiser(self.pipeline))
+        changed = True  # also where one of them does not load
+        try:
+            changed = self._loras.put_on(recipe.loras)
+        finally:
+            if changed:
+                self._encodings.clear()
+                if self.plan.one_core_each:
+                    exact.one_way(denoiser(self.pipeline))
         if recipe.cache != self._caching:
             speed.cache(denoiser(self.pipeline), recipe.cache)
             self._caching = recipe.cache
@@ -272,7 +277,10 @@ class DiffusersPainter:
                 return samplers.named(self._own_scheduler, few.sampler, few.spacing)
             return samplers.own_name(self._own_scheduler)
         own = samplers.own_name(self._own_scheduler)[0]
-        return samplers.named(self._own_scheduler, recipe.sampler or own, recipe.scheduler)
+        return samplers.named(
+            self._own_scheduler, recipe.sampler or own, recipe.scheduler,
+            begun=bool(recipe.init or recipe.init_hash),
+        )  # fmt: skip
 
     def _require_this_model(self, recipe: Recipe) -> None:
         if recipe.model not in (None, self.spec.name) or (
@@ -297,6 +305,12 @@ class DiffusersPainter:
                 raise UsageError(
                     f"{name} must be a multiple of {self._step} for {self.spec.name}, got {value}"
                 )
+        steps, strength = recipe.steps or 1, recipe.strength
+        if recipe.init_hash and strength is not None and int(steps * strength) < 1:
+            least = math.ceil(100 / steps) / 100
+            raise UsageError(
+                f"strength {strength:g} of {steps} steps paints no step; give {least:g} or more"
+            )
         if recipe.cache and (self._family.cache is None or recipe.init_hash):
             raise UsageError(f"{self.spec.name} takes no first-block caching here; leave it out")
         if recipe.negative and not self._family.negatives:

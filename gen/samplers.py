@@ -74,6 +74,7 @@ SAMPLERS = (
     Sampler("LCM", "LCMScheduler", "FlowMatchLCMScheduler"),
     Sampler("TCD", "TCDScheduler"),
 )  # fmt: skip
+_BEGIN = [each for each in SAMPLERS if str(each.flow).startswith("FlowMatch")]
 UNIFORM = "SGM Uniform"
 SPACINGS: dict[str, tuple[str, Any]] = {
     "Karras": ("use_karras_sigmas", True),
@@ -116,8 +117,13 @@ def own_name(scheduler: Any) -> tuple[str, str | None]:
     return type(scheduler).__name__.removesuffix("Scheduler"), spacing
 
 
-def named(scheduler: Any, sampler: str, spacing: str | None) -> tuple[str, str | None]:
-    """The sampler's name and spacing as recipes record them; UsageError where it does not fit."""
+def named(
+    scheduler: Any, sampler: str, spacing: str | None, *, begun: bool = False
+) -> tuple[str, str | None]:
+    """The sampler's name and spacing as recipes record them; UsageError where it does not fit.
+
+    `begun`: painting begins with a picture, to which only some add a flow model's noise.
+    """
     own, kind = own_name(scheduler), kind_of(scheduler)
     words = sampler.strip()
     for how in SPACINGS:
@@ -132,6 +138,9 @@ def named(scheduler: Any, sampler: str, spacing: str | None) -> tuple[str, str |
         raise UsageError(f"unknown sampler {sampler!r}; {_taken(kind)}")
     if not found.scheduler(kind):
         raise UsageError(f"sampler {sampler!r} does not fit; {_taken(kind)}")
+    if begun and kind == FLOW and found not in _BEGIN:
+        those = ", ".join(each.name for each in _BEGIN)
+        raise UsageError(f"sampler {sampler!r} begins with no picture for a flow model; {those} do")
     if spacing is None:
         return found.name, None
     how = next((how for how in found.spacings if how.lower() == spacing.lower()), "")
@@ -173,10 +182,32 @@ def _with(diffusers: Any, scheduler: Any, sampler: str, spacing: str | None) -> 
         options |= {
             "use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift,
         }  # fmt: skip
+        return _for_flow(getattr(diffusers, name).from_config(scheduler.config, **options))
     if kind == FLOW and name.startswith("FlowMatch"):
         shift = scheduler.config.get("shift") or scheduler.config.get("flow_shift", 1.0)
         options["shift"] = shift
     return getattr(diffusers, name).from_config(scheduler.config, **options)
+
+
+def _for_flow(made: Any) -> Any:
+    """Takes what pipelines of flow models hand over: `mu`, where the scheduler shifts by it.
+
+    Their sigmas are evenly spaced, and so are those that it makes itself.
+    """
+    own = made.set_timesteps
+
+    def set_timesteps(
+        num_inference_steps: int | None = None,
+        device: Any = None,
+        sigmas: Any = None,
+        mu: float | None = None,
+    ) -> None:
+        shifting = {"mu": mu} if made.config.get("use_dynamic_shifting") else {}
+        steps = len(sigmas) if num_inference_steps is None else num_inference_steps
+        own(steps, device=device, **shifting)
+
+    made.set_timesteps = set_timesteps
+    return made
 
 
 _TELLS = {NOISE: "noise", FLOW: "flow", SIGMAS: "clean latents or flow under flow sigmas"}

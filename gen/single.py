@@ -21,13 +21,16 @@ from provenance.errors import MissingError, UsageError
 
 LAYOUTS = Path(__file__).parent / "layouts"
 
+_T5_KEYS = ("text_encoders.t5xxl.",)
 _CLIP_KEYS = {
     "text_encoder": ("cond_stage_model.", "conditioner.embedders.0.", "text_encoders.clip_l."),
     "text_encoder_2": ("conditioner.embedders.1.", "text_encoders.clip_g."),
-    "text_encoder_3": ("text_encoders.t5xxl.",),
+    "text_encoder_3": _T5_KEYS,
     "vae": ("first_stage_model.", "vae."),
 }
 Shapes = Mapping[str, tuple[int, ...]]
+_EDM = {"edm_mean", "edm_std", "edm_vpred.sigma_max"}  # another noise schedule than SDXL's
+_SCALES = (".scale_weight", ".weight_scale", "scaled_fp8")
 
 
 def layout(shapes: Shapes) -> str | None:
@@ -38,7 +41,7 @@ def layout(shapes: Shapes) -> str | None:
 
     if shape("input_blocks.0.0.weight") == (320, 4, 3, 3):
         if "conditioner.embedders.1.model.positional_embedding" in shapes:
-            return "sdxl"
+            return None if _EDM & shapes.keys() else "sdxl"
         clip = "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight"
         return "sd15" if clip in shapes else None
     wide = shape("joint_blocks.0.x_block.mlp.fc1.weight")
@@ -49,6 +52,14 @@ def layout(shapes: Shapes) -> str | None:
     if shape("img_in.weight") == (3072, 64) and shape("double_blocks.18.img_attn.qkv.weight"):
         return "flux-dev" if shape("guidance_in.in_layer.weight") else "flux-schnell"
     return None
+
+
+def _marked(shapes: Shapes) -> dict[str, Any]:
+    """What empty tensors say of how a model was trained: by velocity, to a signal of zero."""
+    said: dict[str, Any] = {"prediction_type": "v_prediction"} if "v_pred" in shapes else {}
+    if "ztsnr" in shapes:
+        said |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return said
 
 
 @contextmanager
@@ -62,6 +73,7 @@ def configured(spec: ModelSpec) -> Iterator[Path]:
         yield _from_hub(spec)
         return
     parts = json.loads((LAYOUTS / f"{known}.json").read_text("utf-8"))
+    parts["scheduler"] |= _marked(_shapes(spec))
     with tempfile.TemporaryDirectory() as made:
         for name, values in parts.items():
             _write(Path(made), name, values)
@@ -73,6 +85,11 @@ def load_single(spec: ModelSpec, folder: Path, dtype: Any) -> Any:
     import diffusers
     from diffusers.loaders.single_file_utils import SingleFileComponentError
 
+    if any(name.endswith(_SCALES) for name in _shapes(spec)):
+        raise UsageError(
+            f"{spec.file} holds scaled fp8 weights, which diffusers would read without their "
+            "scales; take the plain fp8, fp16 or bf16 file of the same model"
+        )
     listing = json.loads((folder / "model_index.json").read_text("utf-8"))
     kind: Any = getattr(diffusers, str(listing["_class_name"]), None)
     if not hasattr(kind, "from_single_file"):
@@ -115,7 +132,7 @@ def _components(
             continue
         if name.startswith("tokenizer") and not (folder / name).is_dir():
             given[name] = _tokenizer(name, value[1])
-        elif names is not None and name in _CLIP_KEYS and not _holds(names, name):
+        elif names is not None and name in _CLIP_KEYS and not _holds(names, name, value[1]):
             given[name] = _from_folder(name, value, folder, dtype)
     _without_t5(spec, given, listing)
     return given
@@ -127,8 +144,9 @@ def _tokenizer(name: str, kind: str) -> Any:
     return clip_tokenizer("!" if name == "tokenizer_2" else "<|endoftext|>")
 
 
-def _holds(names: set[str], component: str) -> bool:
-    return any(name.startswith(_CLIP_KEYS[component]) for name in names)
+def _holds(names: set[str], component: str, kind: str) -> bool:
+    keys = _T5_KEYS if kind.startswith("T5") else _CLIP_KEYS[component]
+    return any(name.startswith(keys) for name in names)
 
 
 def _from_folder(name: str, value: list[str], folder: Path, dtype: Any) -> Any:

@@ -61,7 +61,7 @@ def tapped(pipeline: Any, on_tap: OnTap) -> Iterator[None]:
     def step(output: Any, timestep: Any, sample: Any, *args: Any, **more: Any) -> Any:
         nonlocal number
         number += 1
-        total = len(scheduler.timesteps)
+        total = getattr(pipeline, "num_timesteps", None) or len(scheduler.timesteps)
         seen = Step(number, total, output, timestep, sample, tuple(predictions))
         predictions.clear()
         return take(on_tap(seen), timestep, sample, *args, **more)

@@ -124,6 +124,8 @@ def calibrate(
     libraries hold copies of their own pictures. Raises UsageError for fewer than LEAST_PICTURES
     pictures.
     """
+    if references < 1:
+        raise UsageError("an empty library cannot be calibrated; add references first")
     if len(found) < LEAST_PICTURES:
         raise UsageError(
             f"to calibrate takes at least {LEAST_PICTURES} pictures with enough detail, there are "

@@ -39,11 +39,11 @@ class Checker:
 
     def __init__(self, fingerprinter: Fingerprinter, index: Index, policy: Policy) -> None:
         made = {spec.name: spec for spec in fingerprinter.specs}
-        needed = policy.thresholds.keys() - {FUSION.name}
+        self._needed = policy.thresholds.keys() - {FUSION.name}
         self._looks = FUSION.name in policy.thresholds
         if self._looks:
-            needed |= {LOCAL.name, *DESCRIPTORS}
-        missing = sorted(needed - made.keys())
+            self._needed |= {LOCAL.name, *DESCRIPTORS}
+        missing = sorted(self._needed - made.keys())
         if missing:
             raise CheckError(
                 f"policy {policy.name!r} decides by {', '.join(missing)}, "
@@ -55,19 +55,24 @@ class Checker:
                     f"policy {policy.name!r} decides by {name}, which has no similarity; "
                     f"what the second look finds decides by [thresholds.{FUSION.name}]"
                 )
-        held = {spec.name: spec for spec in index.specs}
-        if lacking := sorted(needed - held.keys()):
+        self.fingerprinter, self.index, self.stated_policy = fingerprinter, index, policy
+        self._require_held()
+
+    def _require_held(self) -> None:
+        """Raises CheckError where the library lacks what the policy decides by."""
+        made = {spec.name: spec for spec in self.fingerprinter.specs}
+        held = {spec.name: spec for spec in self.index.specs}
+        if lacking := sorted(self._needed - held.keys()):
             raise CheckError(
-                f"policy {policy.name!r} decides by {', '.join(lacking)}, which the library lacks; "
-                f"it has {', '.join(sorted(held))}: firsthand index describe"
+                f"policy {self.stated_policy.name!r} decides by {', '.join(lacking)}, which the "
+                f"library lacks; it has {', '.join(sorted(held))}: firsthand index describe"
             )
-        for name in sorted(needed):
+        for name in sorted(self._needed):
             if held[name] != made[name]:
                 raise VersionMismatch(
                     f"the library holds {held[name]}, this program makes {made[name]}: "
                     f"firsthand index describe --drop {name}, then firsthand index describe"
                 )
-        self.fingerprinter, self.index, self.stated_policy = fingerprinter, index, policy
 
     @property
     def policy(self) -> Policy:
@@ -113,7 +118,9 @@ class Checker:
 
     def _search(self, fingerprints: Sequence[Fingerprint]) -> list[list[Candidate]]:
         count = CANDIDATES if self._looks else _WITHOUT_LOOK
-        return self.index.search_each(fingerprints, count)
+        found = self.index.search_each(fingerprints, count)
+        self._require_held()  # another process may have dropped a descriptor
+        return found
 
     def _looked_at(
         self, fingerprint: Fingerprint, candidates: list[Candidate], policy: Policy
@@ -124,23 +131,29 @@ class Checker:
         chosen = {c.reference.id for c in worth_a_look(candidates, policy)}
         likely = [c for c in candidates if c.reference.id in chosen]
         looked = {c.reference.id: c for c in self.look(fingerprint, likely)}
-        return [looked.get(c.reference.id, c) for c in candidates]
+        gone = chosen - looked.keys()
+        return [looked.get(c.reference.id, c) for c in candidates if c.reference.id not in gone]
 
     def look(self, fingerprint: Fingerprint, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates after the second look, where the policy decides by it."""
+        """The candidates after the second look, where the policy decides by it.
+
+        Without those that another process removed meanwhile.
+        """
         if not self._looks or not candidates:
             return list(candidates)
         picture = unpacked(fingerprint.values[LOCAL.name].vector)
         size = fingerprint.width, fingerprint.height
         held = self.index.features_each([candidate.reference for candidate in candidates])
+        there = [candidate for candidate in candidates if candidate.reference.id in held]
+        for candidate in candidates:
+            if candidate.reference.id not in held and self.index.reference(candidate.reference.uri):
+                raise CheckError(f"the library has no local features of {candidate.reference.uri}")
 
         def looked(candidate: Candidate) -> Candidate:
-            if candidate.reference.id not in held:
-                raise CheckError(f"the library has no local features of {candidate.reference.uri}")
             value, its_size = held[candidate.reference.id]
             return with_fusion(candidate, second_look(picture, size, unpacked(value), its_size))
 
-        return side_by_side([partial(looked, candidate) for candidate in candidates])
+        return side_by_side([partial(looked, candidate) for candidate in there])
 
 
 def with_fusion(candidate: Candidate, found: Alignment | None) -> Candidate:

@@ -121,6 +121,8 @@ class Fingerprinter:
         prints = []
         for row, image in enumerate(images):
             bits, detail = phash(image)
+            if min(_reduced_size(image)) < SMALLEST:
+                detail = 0.0
             values = {spec.name: Value(spec, rows[row]) for spec, rows in columns.items()}
             values[PHASH.name] = Value(PHASH, bits)
             content = content_hash(image)
@@ -140,6 +142,7 @@ def unit_row(spec: DescriptorSpec, numbers: NDArray[Any]) -> Vector:
 
 
 REDUCED_SIDE = 512
+SMALLEST = 5  # pixels a side of what is reduced, under which there is nothing to compare
 
 
 def reduced(image: Image.Image) -> Image.Image:
@@ -149,9 +152,12 @@ def reduced(image: Image.Image) -> Image.Image:
     """
     if max(image.size) <= REDUCED_SIDE:
         return image
-    scale = REDUCED_SIDE / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return image.resize(_reduced_size(image), Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _reduced_size(image: Image.Image) -> tuple[int, int]:
+    scale = min(1.0, REDUCED_SIDE / max(image.size))
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
 
 
 def content_hash(image: Image.Image) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from provenance.fingerprint import DescriptorSpec, Vector
+from provenance.fingerprint import SMALLEST, DescriptorSpec, Vector
 
 VERSION = "1"
 
@@ -49,7 +49,6 @@ def _dhash(image: Image.Image) -> Vector:
 
 
 PDQ = "pdq-256"
-_SMALLEST = 5  # pixels a side under which PDQ's filters have nothing to work on
 
 
 def pdq(image: Image.Image) -> NDArray[np.uint8]:
@@ -60,7 +59,7 @@ def pdq(image: Image.Image) -> NDArray[np.uint8]:
     """
     import pdqhash
 
-    if min(image.size) < _SMALLEST:
+    if min(image.size) < SMALLEST:  # its filters have nothing to work on
         return np.zeros((8, 32), np.uint8)
     bits, _ = pdqhash.compute_dihedral(np.asarray(image))
     return np.packbits(np.array(bits, np.bool_), axis=1)

@@ -150,7 +150,7 @@ def recipe_matches(
     found = {each.id: RecipeMatch(each, Likeness("parent")) for each in named}
     for reference in index.find_recipe(recipe) if recipe else ():
         likeness = recipe and reference.recipe and compared(recipe, reference.recipe, hashes)
-        if likeness:
+        if likeness and (likeness.decides or reference.id not in found):
             found[reference.id] = RecipeMatch(reference, likeness)
     ordered = sorted(
         found.values(), key=lambda m: (_KINDS.index(m.likeness.kind), -m.likeness.sure)

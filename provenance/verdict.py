@@ -1,5 +1,6 @@
 """Policy, Verdict and `decide`: pure, no clock, no disk beyond the policy file, no model."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from provenance.chance import Calibration, Tail, interval
-from provenance.errors import UsageError
+from provenance.errors import CheckError, UsageError
 from provenance.fusion import SPEC as FUSION
 from provenance.local.look import ALIGNED
 from provenance.match import Candidate, Match, RecipeMatch, Why
@@ -215,7 +216,11 @@ _LOOKS = 3  # candidates that get a second look for their similarities alone
 
 
 def decide(seen: Observation, policy: Policy) -> Verdict:
-    """The verdict on one picture: the worst that any single rule says."""
+    """The verdict on one picture: the worst that any single rule says.
+
+    Raises CheckError for what is no number: it would be above no threshold.
+    """
+    _require_numbers(seen)
     matches = _matches(seen, policy)
     findings = [_finding(match) for match in matches]
     if seen.detail < policy.min_detail and not any(match.score == 1 for match in matches):
@@ -236,6 +241,15 @@ def decide(seen: Observation, policy: Policy) -> Verdict:
         library_version=seen.library_version,
         references=seen.references,
     )
+
+
+def _require_numbers(seen: Observation) -> None:
+    for candidate in seen.candidates:
+        for name, similarity in candidate.similarity.items():
+            if not math.isfinite(similarity):
+                raise CheckError(f"the {name} of {candidate.reference.uri} is {similarity}")
+    if not math.isfinite(seen.detail):
+        raise CheckError(f"the picture's detail is {seen.detail}")
 
 
 def score(candidate: Candidate, policy: Policy) -> float:

@@ -77,6 +77,11 @@ def test_too_few_pictures_are_refused() -> None:
         measured(unrelated(199))
 
 
+def test_an_empty_library_is_not_calibrated() -> None:
+    with pytest.raises(UsageError, match="empty library"):
+        calibrate(unrelated(1000), [], [BITS], "v", 0)
+
+
 def test_ties_make_a_tail_too() -> None:
     same: list[list[Similarities]] = [[{"bits": 0.5, "rows": 0.0, "places": 0.0}]] * 300
     tail = measured(same).calibration.tails["bits"]

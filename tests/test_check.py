@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from provenance.errors import CheckError, VersionMismatch
 from provenance.fingerprint import Fingerprinter
 from provenance.hashes import hash_descriptors
 from provenance.images import Picture
+from provenance.match import Candidate
 from provenance.phash import PHASH
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Policy, Threshold, load_policy
@@ -242,6 +244,60 @@ def test_a_library_of_another_version_is_refused(tmp_path: Path) -> None:
     old = [replace(spec, version="0") for spec in hashes_only().specs]
     with Library.create(tmp_path / "old", old) as library, pytest.raises(VersionMismatch):
         Checker(Fingerprinter(hash_descriptors()), library, policy("pdq-256"))
+
+
+def test_a_descriptor_that_is_dropped_while_checking_ends_the_check(
+    checker: Checker, library: Library, photo: Photo
+) -> None:
+    copy = Picture(photo("chelsea.png").resize((200, 133)))
+    assert checker.check(copy).decision is Decision.BLOCK
+    with Library.open(library.folder) as other:
+        other.drop("pdq-256")
+    with pytest.raises(CheckError, match="pdq-256, which the library lacks"):
+        checker.check(copy)
+
+
+def test_a_reference_that_is_removed_during_the_search_is_left_out(
+    thorough: Checker, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = thorough.index
+    assert isinstance(library, Library)
+    search = library.search_each
+
+    def searched(*asked: Any) -> list[list[Candidate]]:
+        found = search(*asked)
+        for reference in {each.reference.uri for rows in found for each in rows}:
+            library.remove(uri=reference)
+        return found
+
+    monkeypatch.setattr(library, "search_each", searched)
+    verdict = thorough.check(Picture(ImageOps.mirror(photo("chelsea.png"))))
+    assert (verdict.matches, verdict.references) == ((), 0)
+
+
+def test_two_narrow_strips_are_for_review_and_no_copies(library: Library, tmp_path: Path) -> None:
+    from tests.test_library import fingerprint, new
+
+    one, two = (
+        Image.fromarray(np.random.default_rng(n).integers(0, 256, (12, 2000, 3), np.uint8))
+        for n in range(2)
+    )
+    library.add([new("strip", fingerprint(one))])
+    checker = Checker(hashes_only(), library, hash_policy())
+    assert checker.check(Picture(two)).reasons == ("too little detail to compare",)
+    assert checker.check(Picture(one)).decision is Decision.BLOCK
+
+
+def test_a_parent_counts_though_its_recipe_is_near_too(library: Library, photo: Photo) -> None:
+    from tests.test_library import fingerprint, new
+
+    recipe = Recipe("a fox", "", "m", "0123456789", 1, 20, 4.0, "DPM++ 2M", None, 64, 64)
+    library.add([new("fox", fingerprint(photo("grass.png")), recipe)])
+    checker = Checker(hashes_only(), library, hash_policy())
+    (print_,) = hashes_only().describe([photo("ihc.png")])
+    for remixed in (None, recipe.with_changes(seed=2)):
+        (verdict,) = checker.judge_each([Asked(print_, 1, remixed, ("fox",))])
+        assert verdict.decision is Decision.REVIEW
 
 
 def test_a_file_with_a_known_recipe_is_for_review(library: Library, photo: Photo) -> None:

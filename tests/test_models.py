@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from gen import families, single
@@ -19,6 +19,7 @@ from gen.addons import Addons
 from gen.models import resolve
 from gen.pipeline import Painter, load, step_and_side
 from gen.shelf import Shelf
+from gen.watch import Watch
 from gen.weights import HashStore, hash_file, read_header, require_loadable
 from provenance.errors import MissingError, UsageError
 from provenance.inspect import inspect
@@ -211,6 +212,8 @@ def test_the_layouts_are_those_of_the_published_models(name: str, sizes: dict[st
           "text_model.embeddings.position_embedding.weight"}, "sd15"),
         ({"input_blocks.0.0.weight": (320, 4, 3, 3), "+": "conditioner.embedders.1.model."
           "positional_embedding"}, "sdxl"),
+        ({"input_blocks.0.0.weight": (320, 4, 3, 3), "+": "conditioner.embedders.1.model."
+          "positional_embedding", "edm_mean": (4,)}, None),
         ({"input_blocks.0.0.weight": (320, 9, 3, 3)}, None),
         ({"joint_blocks.0.x_block.mlp.fc1.weight": (6144, 1536)}, "sd3"),
         ({"joint_blocks.0.x_block.mlp.fc1.weight": (6144, 1536),
@@ -226,7 +229,7 @@ def test_the_layouts_are_those_of_the_published_models(name: str, sizes: dict[st
 def test_a_layout_is_known_by_its_tensors(shapes: dict[str, Any], name: str | None) -> None:
     further = {str(shapes.pop("+")): (77, 768)} if "+" in shapes else {}
     inside = {f"model.diffusion_model.{key}": shape for key, shape in shapes.items()}
-    assert single.layout({**inside, **further}) == name
+    assert single.layout({**inside, **shapes, **further}) == name
 
 
 def test_the_table_configures_a_file_without_config_or_network(
@@ -244,6 +247,21 @@ def test_the_table_configures_a_file_without_config_or_network(
     monkeypatch.setattr(single, "layout", lambda shapes: "sd15")
     painter = load(resolve(str(room.file("sd15"))))
     assert differ(paint(painter), paint(room.painter("sd15"))) <= 1
+    weights = load_file(room.file("sd15"))
+    marked = tmp_path / "velocity.safetensors"
+    nothing = np.zeros(0, np.float32)
+    save_file({**weights, "v_pred": nothing, "ztsnr": nothing}, marked)
+    config = load(resolve(str(marked))).pipeline.scheduler.config
+    assert (config.prediction_type, config.timestep_spacing) == ("v_prediction", "trailing")
+    assert config.rescale_betas_zero_snr
+
+
+def test_scaled_weights_are_refused(room: Room, tmp_path: Path) -> None:
+    file = tmp_path / "scaled.safetensors"
+    scale = {"model.diffusion_model.out.2.scale_weight": np.ones(1, np.float32)}
+    save_file({**load_file(room.file("sd15")), **scale}, file)
+    with pytest.raises(UsageError, match="scaled fp8 weights"):
+        load(resolve(str(file), config=room.model("sd15")))
 
 
 def test_what_cannot_be_had_offline_is_named(tmp_path: Path) -> None:
@@ -476,6 +494,24 @@ def test_a_lora_for_another_model_says_so(room: Room) -> None:
         paint(room.painter("pixart"), loras=(Lora(str(room.lora("sd15"))),))
 
 
+def test_a_lora_that_fails_leaves_nothing_of_the_others(room: Room) -> None:
+    """Neither its layers, nor what its text encoder made of the prompt."""
+    painter = room.painter("sd15")
+    plain = paint(painter)
+    file = room.folder / "words.safetensors"
+    name = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+    rng = np.random.default_rng(0)
+    save_file(
+        {f"{name}.lora_{part}.weight": rng.normal(0, 3, shape).astype(np.float32)
+         for part, shape in (("A", (4, 32)), ("B", (32, 4)))}, file,
+    )  # fmt: skip
+    words, good, bad = Lora(str(file)), Lora(str(room.lora("sd15"))), Lora(str(room.lora("flux")))
+    assert differ(paint(painter, loras=(words,)), plain) > 0
+    with pytest.raises(UsageError, match="fits no layer"):
+        paint(painter, loras=(good, bad))
+    assert differ(paint(painter), plain) == 0
+
+
 def test_another_vae_in_either_format(room: Room, tmp_path: Path) -> None:
     from safetensors.torch import save_file as save
 
@@ -488,6 +524,7 @@ def test_another_vae_in_either_format(room: Room, tmp_path: Path) -> None:
                 ("soft", "f.safetensors")]  # fmt: skip
     pictures = [paint(each) for each in painters]
     assert differ(*pictures) == 0
+    assert all(each.pipeline.vae.use_slicing for each in painters)
     assert differ(pictures[0], paint(room.painter("sd15"))) > 20
     digest = hashlib.sha256((tmp_path / "f.safetensors").read_bytes()).hexdigest()
     recipe = painters[1].complete(Recipe("x", seed=1))
@@ -545,6 +582,31 @@ def test_painting_begins_with_a_picture(room: Room, tmp_path: Path, family: str)
         painter.paint(recipe, lambda *_: None)
     with pytest.raises(UsageError, match=r"red\.png has changed"):
         painter.begun(recipe)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd3", "flux"])
+def test_what_does_not_go_with_a_picture_to_begin_with_is_said(
+    room: Room, tmp_path: Path, family: str
+) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    painter, init = room.painter(family), str(tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"strength 0.24 of 4 steps paints no step; give 0.25"):
+        painter.complete(Recipe("x", seed=1, steps=4, init=init, strength=0.24))
+    assert paint(painter, init=init, width=64, height=64, steps=4, strength=0.25).any()
+    if family != "sd15":
+        assert paint(painter, init=init, width=64, height=64, steps=4, sampler="LCM").any()
+        with pytest.raises(UsageError, match=r"begins with no picture.*Euler, LCM do"):
+            painter.complete(Recipe("x", seed=1, init=init, sampler="DPM++ 2M"))
+
+
+def test_looks_are_taken_at_shares_of_the_steps_that_are_painted(
+    room: Room, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
+    painter, watch = room.painter("sd15"), Watch(always=True)
+    asked = Recipe("x", seed=1, steps=20, init=str(tmp_path / "a.png"), strength=0.5)
+    painter.paint_each([painter.complete(asked)], lambda *_: None, [watch])
+    assert watch.seen.looks == [4, 6]
 
 
 def test_where_there_is_no_img2img_it_is_said(room: Room, tmp_path: Path, starter: Painter) -> None:

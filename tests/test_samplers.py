@@ -167,6 +167,23 @@ def test_every_spacing_that_is_named_changes_the_noise_levels(name: str) -> None
     assert levels[0] != levels[1]
 
 
+@pytest.mark.parametrize("name", samplers.names(samplers.FLOW))
+@pytest.mark.parametrize("shifting", [True, False])
+def test_flow_samplers_take_what_pipelines_hand_over(name: str, shifting: bool) -> None:
+    """FLUX hands over `mu`, whether the scheduler shifts by it or not; Qwen-Image sigmas too."""
+    import diffusers as d
+    from diffusers.pipelines.flux.pipeline_flux import retrieve_timesteps
+
+    own = d.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=shifting)
+    levels = []
+    for mu in (0.5, 1.15):
+        made = samplers.make(own, *samplers.named(own, name, None), None)
+        times, steps = retrieve_timesteps(made, device="cpu", sigmas=np.linspace(1, 0.1, 10), mu=mu)
+        assert steps == len(times)
+        levels.append(made.sigmas.numpy())
+    assert (levels[0] == levels[1]).all() != shifting
+
+
 def test_the_flow_match_name_is_known() -> None:
     assert samplers.named(model_scheduler("flow"), "Flow-match Euler", None) == ("Euler", None)
 

@@ -1,12 +1,13 @@
 """`decide` as a table: what was seen, what follows."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provenance.errors import UsageError
+from provenance.errors import CheckError, UsageError
 from provenance.fusion import SPEC as FUSION
 from provenance.local.look import Agreement, Alignment, Region
 from provenance.local.pixels import Resemblance
@@ -111,6 +112,14 @@ def test_matches_come_best_first_and_at_most_ten() -> None:
     scores = [match.score for match in verdict.matches]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == 10
+
+
+@pytest.mark.parametrize(
+    "what", [seen(near(math.nan)), seen(near(0.5), detail=math.nan)], ids=["similarity", "detail"]
+)
+def test_what_is_no_number_is_no_verdict(what: Observation) -> None:
+    with pytest.raises(CheckError, match="nan"):
+        decide(what, POLICY)
 
 
 def test_a_far_candidate_is_not_listed() -> None:
