@@ -9,16 +9,18 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import iTXt
 
 from provenance.errors import DecodeError
+from provenance.read import bombs
 from provenance.read.exif import exif_texts, mended
 from provenance.read.stealth import stealth_texts
 
@@ -28,6 +30,13 @@ T = TypeVar("T")
 MAX_PIXELS = 80_000_000  # under Pillow's own warning at 89 million
 MAX_BYTES = 512 * 2**20
 MAX_RATIO = 200  # longest side : shortest side
+# Others, such as EPS, hand what they read to further programs, or are no pictures of the web.
+FORMATS = {
+    "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM",
+    "TGA", "HEIF", "JXL",
+}  # fmt: skip
+
+_STRIP = 256  # rows
 
 # What a hostile file can make Pillow's decoders raise.
 _DECODER_ERRORS = (
@@ -84,11 +93,14 @@ def on_white(image: Image.Image) -> Image.Image:
     """RGB, 8 bits a channel, with transparency laid on white."""
     if image.mode.startswith(("I", "F")):
         return _from_deep(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
+    if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in image.info:
+        return image.convert("RGB")
+    made = Image.new("RGB", image.size)
+    for top, foot in _strips(image):
+        layer = image.crop((0, top, image.width, foot)).convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+        made.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, top))
+    return made
 
 
 def read_file(path: Path) -> bytes:
@@ -105,10 +117,17 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DecodeError(f"cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # a name that no file can have
+        raise DecodeError(f"cannot be read: {error}") from None
 
 
 def _opened(data: bytes) -> Image.Image:
-    opened = Image.open(io.BytesIO(data))
+    if too_much := bombs.found(data):
+        raise DecodeError(f"too much to decode: {too_much}")
+    Image.init()
+    opened = Image.open(io.BytesIO(data), formats=sorted(FORMATS & Image.OPEN.keys()))
+    if not bombs.is_sound(opened.info.get("exif") or b""):
+        raise DecodeError("too much to decode: EXIF that is larger than its block")
     width, height = opened.size
     if width * height > MAX_PIXELS:
         raise DecodeError(_too_large(width, height))
@@ -120,11 +139,15 @@ def _opened(data: bytes) -> Image.Image:
 
 def _decode(data: bytes) -> Picture:
     with _opened(data) as opened:
-        frames = int(getattr(opened, "n_frames", 1))
-        if opened.format == "MPO":  # a photo with its embedded preview, not an animation
-            frames = 1
+        frames = _frames(opened, data)
         texts = _texts(opened)
         return Picture(_upright(opened), frames, texts)
+
+
+def _frames(opened: Image.Image, data: bytes) -> int:
+    if opened.format == "MPO":  # a photo with its embedded preview, not an animation
+        return 1
+    return bombs.pages(data) if opened.format == "TIFF" else int(getattr(opened, "n_frames", 1))
 
 
 def _upright(opened: Image.Image) -> Image.Image:
@@ -140,14 +163,32 @@ def _too_large(width: int = 0, height: int = 0) -> str:
 
 def _from_deep(image: Image.Image) -> Image.Image:
     """16- and 32-bit grey: integers by their upper byte, floats from their own range."""
-    values = np.asarray(image, dtype=np.float64)
-    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    values = np.asarray(image)
+    made = np.empty(values.shape, np.uint8)
+    strips = [(np.s_[top:foot], values[top:foot]) for top, foot in _strips(image)]
     if image.mode == "F":
-        low, high = float(values.min()), float(values.max())
-        values = (values - low) / ((high - low) or 1.0) * 255
-    elif values.max() > 255:
-        values = values / 257 if values.max() < 65536 else values / 2**23 * 255
-    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
+        low = min(float(_finite(strip).min()) for _, strip in strips)
+        high = max(float(_finite(strip).max()) for _, strip in strips)
+        for place, strip in strips:
+            made[place] = (_finite(strip) - low) / ((high - low) or 1.0) * 255
+        return Image.fromarray(made).convert("RGB")
+    largest = 65535 if image.mode != "I" else int(values.max())
+    for place, strip in strips:
+        if largest > 65535:
+            made[place] = np.clip(strip / 2**23 * 255, 0, 255)
+        else:
+            made[place] = np.clip(strip // 257 if largest > 255 else strip, 0, 255)
+    return Image.fromarray(made).convert("RGB")
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int]]:
+    """The first and the last row of each: what is worked out for a whole picture takes memory."""
+    for top in range(0, image.height, _STRIP):
+        yield top, min(image.height, top + _STRIP)
 
 
 _LOSSLESS = ("PNG", "WEBP")  # where the lowest bits may hold text

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from provenance.errors import DecodeError
-from provenance.images import MAX_PIXELS, read_picture
+from provenance.images import MAX_PIXELS, on_white, read_picture
+from tests.carriers import chunk, png, text_chunk
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -114,7 +115,7 @@ PNG, JPEG = saved(RED, "PNG"), saved(RED, "JPEG")
         (PNG[:16], "damaged|not an image"),
         (b"GIF89a" + b"\xff" * 40, "damaged|not an image"),
         (b"RIFF\x10\0\0\0WEBPVP8 ", "damaged|not an image"),
-        (b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 64, "damaged|not an image"),
+        (b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 64, "too much"),
     ],
 )
 def test_broken_bytes_raise_decode_error(data: bytes, message: str) -> None:
@@ -149,3 +150,93 @@ def test_exif_user_comment_is_read_in_both_byte_orders() -> None:
         exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "a fox\nSteps: 20".encode(order)
         texts = read_picture(saved(RED, "JPEG", exif=exif)).texts
         assert texts["UserComment"] == "a fox\nSteps: 20"
+
+
+def overlapping(entries: int, size: int) -> bytes:
+    """An EXIF block, or a TIFF without pixels, whose values all lie on the same bytes."""
+    head = b"MM\0*\0\0\0\x08" + struct.pack(">H", entries)
+    start = len(head) + 12 * entries + 4
+    rows = (struct.pack(">HHII", 0x4000 + n, 7, size, start) for n in range(entries))
+    return head + b"".join(rows) + bytes(4 + size)
+
+
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is there so many times more."""
+    data = saved(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
+    end = data.rindex(b"\xff\xd9")
+    return data[:end] + data[data.rindex(b"\xff\xda", 0, end) : end] * count + data[end:]
+
+
+def gif_comments(count: int, size: int) -> bytes:
+    data = saved(Image.new("P", (8, 8)), "GIF")
+    comment = b"\x21\xfe" + (bytes((255,)) + b"a" * 255) * size + b"\0"
+    at = 13 + 3 * 2 ** ((data[10] & 7) + 1)  # after the colour table
+    return data[:at] + comment * count + data[at:]
+
+
+def png_exif(block: bytes, junk: int = 0) -> bytes:
+    texts = text_chunk("a", "b") * junk
+    return png(extra=texts + chunk(b"eXIf", block))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (with_scans(200), "206 scans; at most 100"),
+        (gif_comments(9, 500), "bytes of comments"),
+        (gif_comments(2500, 1), "bytes of comments"),
+        (png_exif(overlapping(2000, 10_000)), "EXIF that is larger"),
+        (png_exif(overlapping(2000, 10_000), junk=2500), "EXIF that is larger"),
+        (saved(Image.new("RGB", (8, 8)), "WEBP", exif=overlapping(2000, 10_000)), "EXIF that"),
+        (saved(Image.new("RGB", (8, 8)), "AVIF", exif=overlapping(2000, 10_000)), "EXIF that"),
+        (overlapping(2000, 10_000), "a TIFF whose directory"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n{} loop\n", "not an image"),
+    ],
+    ids=["scans", "long comments", "comments", "PNG", "late", "WebP", "AVIF", "TIFF", "EPS"],
+)
+def test_what_costs_a_decoder_too_much_is_not_decoded(data: bytes, message: str) -> None:
+    with pytest.raises(DecodeError, match=message):
+        read_picture(data)
+
+
+def test_what_is_usual_is_decoded() -> None:
+    assert read_picture(with_scans(20)).image.size == (64, 64)
+    assert read_picture(gif_comments(3, 40)).texts["comment"].count("a") == 3 * 40 * 255
+    assert read_picture(png_exif(overlapping(5, 10_000))).image.size == (24, 16)
+    pages = [Image.new("L", (8, 8), n) for n in range(3)]
+    for big in (False, True):
+        data = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], big_tiff=big)
+        assert read_picture(data).frames == 3
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "F", "I"])
+def test_pictures_are_made_plain_the_same_in_strips(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    values = {
+        "RGBA": rng.integers(0, 256, (700, 9, 4), np.uint8),
+        "LA": rng.integers(0, 256, (700, 9, 2), np.uint8),
+        "F": rng.normal(0, 100, (700, 9)).astype(np.float32),
+        "I": rng.integers(0, 2**31 - 1, (700, 9), np.int32),
+    }
+    whole = Image.fromarray(values[mode])
+    made = np.asarray(on_white(whole))
+    if mode in ("RGBA", "LA"):
+        layer = whole.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        right = np.asarray(Image.alpha_composite(white, layer).convert("RGB"))
+    elif mode == "F":
+        low, high = float(values["F"].min()), float(values["F"].max())
+        right = ((values["F"].astype(np.float64) - low) / (high - low) * 255).astype(np.uint8)
+    else:
+        right = (values["I"] / 2**23 * 255).clip(0, 255).astype(np.uint8)
+    assert (made == (right if right.ndim == 3 else right[..., None])).all()
+
+
+def test_a_dark_picture_of_sixteen_bits_stays_dark() -> None:
+    dark = Image.fromarray(np.full((8, 8), 200, np.uint16))
+    assert np.asarray(read_picture(saved(dark, "PNG")).image).max() == 0
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(DecodeError, match="null"):
+        read_picture(Path("a\0b.png"))

@@ -166,3 +166,22 @@ def test_a_raw_profile_of_imagemagick() -> None:
     body = exif[start : start + int.from_bytes(exif[start - 2 : start], "big") - 2]
     profile = f"\nexif\n{len(body):8}\n{body.hex()}\n"
     assert texts(png({"Raw profile type exif": profile}, kind="zTXt"))["EXIF UserComment"] == INFO
+
+
+def test_no_number_of_texts_hides_credentials_or_that_more_was_there(tmp_path: Path) -> None:
+    signed = (Path(__file__).parent / "expired-signer.png").read_bytes()
+    file = tmp_path / "late.png"
+    for junk in (text_chunk("a", "b") * 2000, text_chunk("a", "b" * 3_000_000) * 3):
+        file.write_bytes(signed[:33] + junk + signed[33:])
+        said = inspect(file)
+        assert said["credentials"]["outcome"] != "none"
+        assert "PNG tEXt further blocks" in said["unread"]
+
+
+def test_xmp_in_a_gif_ends_where_its_trailer_begins() -> None:
+    packet = xmp('dc:description="a fox"').encode()
+    out = io.BytesIO()
+    Image.new("P", (8, 8)).save(out, "GIF")
+    trailer = bytes((1, *range(255, -1, -1), 0))
+    data = out.getvalue()[:-1] + b"\x21\xff\x0bXMP DataXMP" + packet + trailer + b";"
+    assert texts(data)["XMP dc:description"] == "a fox"

@@ -376,6 +376,22 @@ def test_novelai_signature(told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "does not fit" in claims["signature"]["value"]
 
 
+def test_only_some_signatures_are_verified() -> None:
+    picture = Image.effect_noise((64, 48), 60).convert("RGB")
+    text = signed_by(Ed25519PrivateKey.from_private_bytes(b"k" * 32), picture)
+    taken: list[int] = []
+
+    def rgb() -> bytes:
+        taken.append(1)
+        return picture.tobytes()
+
+    carried = Carried(tuple(Text("PNG", "UserComment", text) for _ in range(9)), rgb)
+    found = list(novelai.read_novelai(carried))
+    assert len(found) == 9
+    assert len(taken) == novelai.MAX_VERIFIED
+    assert "not verified" in found[-1].claims[0].value
+
+
 # SwarmUI and others
 
 
@@ -435,6 +451,14 @@ def test_midjourney(told: Any) -> None:
     assert row["parents"] == [{"uri": "https://s.mj.run/x", "why": "image prompt"}]
     values = {claim["what"]: claim["value"] for claim in row["claims"]}
     assert (values["job"], values["creator"]) == (job, "ana")
+
+
+def test_flags_in_the_prompt_of_another_tool_are_not_midjourneys(told: Any) -> None:
+    text = "a cat --ar 2:3 --v 5\nNegative prompt: bad\nSteps: 20, Sampler: Euler a, Seed: 1"
+    row = told(with_exif("JPEG", comment=wide_comment(text)))
+    assert (row["made_by"]["tool"], row["disagreements"]) == ("A1111", [])
+    row = told(png({"Description": "a cat --ar 2:3 --v 6.1 and more words"}))
+    assert row["made_by"] == {"tool": "Midjourney", "version": "6.1"}
 
 
 @pytest.mark.parametrize("text", ["Tea -- and --more", "a file --help", "see Job ID: 12"])

@@ -28,15 +28,19 @@ class Part:
 def parts(data: bytes) -> list[Part]:
     """The blocks in their order, as far as the file is whole and within all limits."""
     held: list[Part] = []
+    further: dict[str, Part] = {}  # by kind: no number of blocks hides that there are credentials
     total = 0
     for part in _walk(data):
-        total += len(part.data)
+        if len(held) == MAX_PARTS or total > MAX_TOTAL:
+            kind = part.kind if part.kind in ("c2pa", "exif") else "text"
+            further.setdefault(kind, Part(kind, part.source, "further blocks", b"", kind != "c2pa"))
+            continue
+        part = _png_text(part) if part.kind == "png" else part
+        total += MAX_INFLATED if part.too_large else len(part.data)
         held.append(
             part if total <= MAX_TOTAL else Part(part.kind, part.source, part.key, b"", True)
         )
-        if len(held) == MAX_PARTS or total > MAX_TOTAL:
-            break
-    return held
+    return [*held, *further.values()]
 
 
 def walked_kind(data: bytes) -> str | None:
@@ -64,7 +68,7 @@ def _png(data: bytes) -> Iterator[Part]:
         if length > len(data) - at - 12:
             return
         if kind in (b"tEXt", b"zTXt", b"iTXt"):
-            yield _png_text(kind.decode(), data[at + 8 : at + 8 + length])
+            yield Part("png", f"PNG {kind.decode()}", data=data[at + 8 : at + 8 + length])
         elif kind == b"eXIf":
             yield Part("exif", "PNG eXIf", data=data[at + 8 : at + 8 + length])
         elif kind == b"caBX":
@@ -72,24 +76,23 @@ def _png(data: bytes) -> Iterator[Part]:
         at += 12 + length
 
 
-def _png_text(kind: str, body: bytes) -> Part:
-    key, _, rest = body.partition(b"\0")
-    name, compressed = key.decode("latin-1"), kind == "zTXt"
-    if kind == "iTXt":
+def _png_text(chunk: Part) -> Part:
+    key, _, rest = chunk.data.partition(b"\0")
+    name, source = key.decode("latin-1"), chunk.source
+    compressed = source == "PNG zTXt"
+    if source == "PNG iTXt":
         compressed = rest[:1] == b"\1"
         rest = rest[2:].split(b"\0", 2)[-1]
     else:
         rest = rest[1:] if compressed else rest
     text = inflated(rest) if compressed else rest
     if text is None or len(text) > MAX_INFLATED:
-        return Part("text", f"PNG {kind}", name, too_large=True)
+        return Part("text", source, name, too_large=True)
     if name.startswith("Raw profile type "):
         return _profile(name.removeprefix("Raw profile type "), text) or Part(
-            "text", f"PNG {kind}", name, text
+            "text", source, name, text
         )
-    if name == "XML:com.adobe.xmp":
-        return Part("xmp", f"PNG {kind}", name, text)
-    return Part("text", f"PNG {kind}", name, text)
+    return Part("xmp" if name == "XML:com.adobe.xmp" else "text", source, name, text)
 
 
 def _profile(kind: str, text: bytes) -> Part | None:
@@ -162,6 +165,9 @@ def _webp(data: bytes) -> Iterator[Part]:
         at += 8 + length + (length & 1)
 
 
+_XMP_TRAILER = bytes((1, *range(255, -1, -1), 0))  # ends the packet for those that read blocks
+
+
 def _gif(data: bytes) -> Iterator[Part]:
     at = 13 + _table(data, 10)
     while at + 2 <= len(data):
@@ -173,10 +179,8 @@ def _gif(data: bytes) -> Iterator[Part]:
             if label == 0xFE:
                 yield Part("text", "GIF", "comment", body)
             elif label == 0xFF and body.startswith(b"XMP DataXMP"):
-                whole = data[
-                    at + 14 : end
-                ]  # not split into blocks: a packet, then a "magic trailer"
-                yield Part("xmp", "GIF XMP", data=whole[: whole.rfind(b">") + 1])
+                packet = data[at + 14 : end].removesuffix(_XMP_TRAILER)  # not split into blocks
+                yield Part("xmp", "GIF XMP", data=packet[: packet.rfind(b">") + 1])
             at = end
         else:
             return

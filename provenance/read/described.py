@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from provenance.read.found import Carried, Claim, Found, Parent, Text, recipe_from
+from provenance.read.infotext import parse_found
 
 KEYS = ("Description", "ImageDescription", "dc:description", "Caption", "comment", "UserComment",
         "Prompt", "prompt")  # fmt: skip
@@ -25,6 +26,8 @@ def read_midjourney(carried: Carried) -> Iterator[Found]:
     """A prompt with its `--flags`, and `Job ID: …` after it."""
     for text in carried.under(*KEYS):
         if len(text.text) > MAX_LENGTH or text.text.lstrip()[:1] in ("{", "["):
+            continue
+        if parse_found(text):  # a prompt with such flags, given to another tool
             continue
         job = _JOB.search(text.text)
         flags = _flags(_JOB.sub("", text.text))
@@ -57,10 +60,14 @@ def _flags(text: str) -> dict[str, str]:
     return {name[:40]: value.strip() for name, _, value in pairs}
 
 
+def _word(value: str | None) -> str | None:
+    return value.split()[0] if value else None
+
+
 def _midjourney(text: Text, job: str | None, flags: dict[str, str]) -> Found:
     prompt = _FLAG.split(_JOB.sub("", text.text), maxsplit=1)[0].strip()
-    version = flags.get("v") or flags.get("version")
-    niji = flags.get("niji")
+    version = _word(flags.get("v") or flags.get("version"))
+    niji = _word(flags.get("niji"))
     version = f"niji {niji}" if niji else version
     images = _ADDRESS.findall(prompt.partition(" ")[0]) if prompt.startswith("http") else []
     return Found(

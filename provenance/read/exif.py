@@ -16,7 +16,7 @@ _NAMES = {
 }  # fmt: skip
 _WIDE = {0x9C9B, 0x9C9C, 0x9C9E}  # UTF-16-LE, as Windows writes them
 _ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError,
-           AttributeError, EOFError, RuntimeError, struct.error)  # fmt: skip
+           AttributeError, EOFError, RuntimeError, MemoryError, struct.error)  # fmt: skip
 MAX_NOTE = 100_000  # bytes; longer maker notes are cameras' own
 
 

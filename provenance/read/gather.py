@@ -5,11 +5,13 @@ Knows where texts lie and how they are encoded, not what they mean.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from PIL import Image
 
 from provenance.images import read_stored
+from provenance.read.bombs import is_sound
 from provenance.read.containers import Part, parts, walked_kind
 from provenance.read.exif import exif_texts, mended, parse_exif, quiet, user_comment
 from provenance.read.found import Carried, Text
@@ -32,7 +34,7 @@ class Gathered:
 
 def gather(data: bytes, image: Image.Image | None) -> Gathered:
     """From the bytes, and from the decoded image where there is one (as stored, not converted)."""
-    blocks = parts(data)
+    blocks = [_bounded(part) for part in parts(data)]
     texts = [text for part in blocks for text in _texts(part)]
     if image is not None:
         if not walked_kind(data):
@@ -40,7 +42,7 @@ def gather(data: bytes, image: Image.Image | None) -> Gathered:
                 texts += _decoder_texts(image, data)
         texts += [Text(f"{where} bits", "stealth", text) for where, text in stealth_texts(image)]
     return Gathered(
-        Carried(tuple(texts), rgb=lambda: _rgb(image)),
+        Carried(tuple(texts), rgb=cache(lambda: _rgb(image))),
         tuple(f"{part.source} {part.key}".strip() for part in blocks if part.too_large),
         any(part.kind == "c2pa" for part in blocks) if walked_kind(data) else None,
     )
@@ -58,8 +60,15 @@ def gather_decoded(data: bytes, texts: Mapping[str, str]) -> Gathered:
         more.append(Text("pixel bits", "stealth", texts["stealth"]))
     return replace(
         gathered,
-        carried=Carried((*gathered.carried.texts, *more), rgb=lambda: _rgb(read_stored(data))),
+        carried=Carried((*gathered.carried.texts, *more), cache(lambda: _rgb(read_stored(data)))),
     )
+
+
+def _bounded(part: Part) -> Part:
+    """EXIF that would be read into more memory than it has bytes counts as too large."""
+    if part.kind != "exif" or is_sound(part.data):
+        return part
+    return replace(part, data=b"", too_large=True)
 
 
 def _texts(part: Part) -> Iterator[Text]:

@@ -25,25 +25,29 @@ from provenance.read.found import (
 PUBLIC_KEY = "Y2JcQAOhLwzwSDUJPNgL04nS0Tbqm7cSRc4xk0vRMic="
 _TAKEN = ("prompt", "uc", "seed", "steps", "scale", "sampler", "noise_schedule", "width", "height",
           "signed_hash", "Description", "Software", "Source", "Comment")  # fmt: skip
+MAX_VERIFIED = 3  # signatures: each is over all pixels
 _SOURCE = re.compile(r"(.{1,200}?)\s{1,9}([0-9A-F]{6,64})")
 
 
 def read_novelai(carried: Carried) -> Iterator[Found]:
     """From text chunks, and from the JSON that stealth info holds."""
-    if carried.first("Software") == "NovelAI" or carried.first("Title") == "AI generated image":
-        for text in carried.under("Comment"):
-            chunks = {each.key: each.text for each in carried.texts if each.source == text.source}
-            if found := _found(chunks | {"Comment": text.text}, text, carried):
-                yield found
-    for text in carried.under("stealth", "UserComment"):
-        values = text.object
-        if not values.keys() & {"Software", "Source", "Description"}:
-            continue
-        if found := _found(values, text, carried):
+    for number, (values, text) in enumerate(_told(carried)):
+        if found := _found(values, text, carried, verify=number < MAX_VERIFIED):
             yield found
 
 
-def _found(values: dict[str, Any], text: Text, carried: Carried) -> Found | None:
+def _told(carried: Carried) -> Iterator[tuple[dict[str, Any], Text]]:
+    if carried.first("Software") == "NovelAI" or carried.first("Title") == "AI generated image":
+        for text in carried.under("Comment"):
+            chunks = {each.key: each.text for each in carried.texts if each.source == text.source}
+            yield chunks | {"Comment": text.text}, text
+    for text in carried.under("stealth", "UserComment"):
+        values = text.object
+        if values.keys() & {"Software", "Source", "Description"}:
+            yield values, text
+
+
+def _found(values: dict[str, Any], text: Text, carried: Carried, *, verify: bool) -> Found | None:
     comment = object_of(values.get("Comment"))
     if not comment.keys() & {"seed", "steps", "uc", "scale"}:
         return None
@@ -65,7 +69,7 @@ def _found(values: dict[str, Any], text: Text, carried: Carried) -> Found | None
             size=(comment.get("width"), comment.get("height")),
         ),
         settings=scalars(comment, without=_TAKEN) | scalars(values, without=_TAKEN),
-        claims=tuple(_signature(values.get("Comment"), comment, text.where, carried)),
+        claims=tuple(_signature(values.get("Comment"), comment, text.where, carried, verify)),
     )
 
 
@@ -87,11 +91,16 @@ def _model(source: str) -> tuple[str | None, str | None]:
     return (match[1], match[2]) if match else (source or None, None)
 
 
-def _signature(raw: Any, comment: dict[str, Any], where: str, carried: Carried) -> Iterator[Claim]:
+def _signature(
+    raw: Any, comment: dict[str, Any], where: str, carried: Carried, verify: bool
+) -> Iterator[Claim]:
     signature = comment.get("signed_hash")
     if not isinstance(signature, str):
         return
     source = f"{where} signed_hash"
+    if not verify:
+        yield Claim("signature", f"NovelAI's, not verified: after {MAX_VERIFIED} others", source)
+        return
     rgb = carried.rgb()
     if rgb is None:
         yield Claim("signature", "NovelAI's, not verified: no pixels", source)

@@ -71,7 +71,8 @@ def _attributes(element: Element) -> Iterator[tuple[str, str]]:
 def _text(element: Element) -> str:
     if resource := element.get(f"{_RDF}resource"):
         return resource
-    items = [item.text or item.get(f"{_RDF}resource") or "" for item in element.iter(f"{_RDF}li")]
+    listed = [item for box in element for item in box if item.tag == f"{_RDF}li"]
+    items = [item.text or item.get(f"{_RDF}resource") or "" for item in listed]
     return "\n".join(items[:100]).strip() or (element.text or "").strip()
 
 
