@@ -82,7 +82,7 @@ class DiffusersPainter:
         self, spec: ModelSpec, addons: Addons | None, engine: Engine, device: Device
     ) -> None:
         addons = addons or Addons()
-        dtype = devices.dtype_for(device, engine)
+        self._dtype = dtype = devices.dtype_for(device, engine)
         self.pipeline = load_pipeline(spec, dtype)
         kind = type(self.pipeline).__name__
         _require_text_to_image(self.pipeline)
@@ -247,6 +247,7 @@ class DiffusersPainter:
         finally:
             if changed:
                 self._encodings.clear()
+                speed.widen_adapters(denoiser(self.pipeline), self._dtype)
                 if self.plan.one_core_each:
                     exact.one_way(denoiser(self.pipeline))
         if recipe.cache != self._caching:

@@ -23,6 +23,15 @@ def keep_small(denoiser: Any, weights: str, dtype: str) -> None:
     quantize_(denoiser, Int8WeightOnlyConfig())
 
 
+def widen_adapters(denoiser: Any, dtype: str) -> None:
+    """LoRAs take on the type of the weights that they are put on; there is no reckoning in fp8."""
+    import torch
+
+    for name, parameter in denoiser.named_parameters():
+        if "lora_" in name and parameter.dtype == torch.float8_e4m3fn:
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+
+
 def quicken(denoiser: Any, engine: Engine) -> None:
     """Sets the attention backend, and has the blocks that repeat compiled when they first run."""
     if engine.attention:

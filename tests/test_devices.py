@@ -16,7 +16,7 @@ from gen.families import STARTER
 from gen.models import ModelSpec, resolve
 from gen.pipeline import DiffusersPainter, Painter, load
 from provenance.errors import MissingError, UsageError
-from provenance.recipe import Recipe
+from provenance.recipe import Lora, Recipe
 from tests import tiny_pipelines
 from tests.test_painter import pixels
 from ui.cli import build
@@ -264,6 +264,14 @@ def test_kept_weights_are_smaller_and_said_in_the_recipe(specs: dict[str, ModelS
     one = paint(kept)
     assert (one == paint(kept)).all()
     assert (one != paint(plain)).any()
+
+
+def test_a_lora_goes_on_kept_weights(specs: dict[str, ModelSpec], tmp_path: Path) -> None:
+    lora = tiny_pipelines.lora(tmp_path / "ink.safetensors", "sd15")
+    painter = load(specs["sd15"], engine=Engine(weights="fp8"))
+    plain = paint(painter)
+    assert np.abs(paint(painter, loras=(Lora(str(lora)),)).astype(int) - plain).mean() > 5
+    assert (paint(painter) == plain).all()
 
 
 def test_bfloat16_is_said_in_the_recipe(specs: dict[str, ModelSpec]) -> None:
