@@ -18,11 +18,12 @@ from gen.shelf import Shelf
 from gen.weights import FileHash
 from provenance.errors import MissingError, UsageError
 from provenance.inspect import inspect
+from provenance.read.found import items_of, object_of, scalars, text_of
 from provenance.recipe import MAX_SEED, Lora, Part, Recipe
 
 MAX_JSON = 2**20  # bytes
 _OWN = "Firsthand"
-_HASH = re.compile(r"(0x)?([0-9a-f]{8,64})", re.IGNORECASE)
+_HASH = re.compile(r"(0x)?([0-9a-f]{10,64})", re.IGNORECASE)
 _ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)\Z", re.IGNORECASE)
 _EDITED = re.compile(r"\[[^\[\]]*:[^\[\]]*:?[0-9.]+\]|\bAND\b|\bBREAK\b")
 # Settings that say nothing of the pixels, or that a recipe has in fields of its own.
@@ -65,18 +66,14 @@ def read_told(file: Path) -> Told:
     """From a picture of ours or of another tool's, or from a .json file: a recipe, or one line of
     `--json`. Raises UsageError where there is none."""
     if file.suffix.lower() in (".json", ".jsonl"):
-        return Told(file, _from_json(file), _OWN, {})
+        return _from_json(file)
     if not file.is_file():
         raise UsageError(f"--from {file}: no such file")
     said = inspect(file)
     if said["recipe"] is None:
         why = said["error"] or "it says nothing of how it was made"
         raise UsageError(f"--from {file}: no recipe in it: {why}")
-    readings = [each for each in said["found"] if each["recipe"]]
-    readings.sort(key=lambda each: each["tool"] == "ComfyUI")  # as main_recipe does
-    recipe = _recipe(file, said["recipe"])
-    parents = tuple(f"{each['uri']} ({each['why']})" for each in said["parents"])
-    return Told(file, recipe, readings[0]["tool"], readings[0]["settings"], parents)
+    return _told(file, said["recipe"], said)
 
 
 def repeat(told: Told, shelf: Shelf, model: str, given: Collection[str] = ()) -> Repeat:
@@ -145,7 +142,7 @@ def _takes(painter: Painter, recipe: Recipe) -> bool:
     return True
 
 
-def _from_json(file: Path) -> Recipe:
+def _from_json(file: Path) -> Told:
     try:
         with file.open("rb") as stream:
             text = stream.read(MAX_JSON + 1)
@@ -158,7 +155,22 @@ def _from_json(file: Path) -> Recipe:
         raise UsageError(f"--from {file} is not one JSON object: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"--from {file} is not a JSON object")
-    return _recipe(file, values.get("recipe", values))
+    recipe = values.get("recipe", values)
+    for said in (values, object_of(values.get("labels"))):
+        if any(said.get(name) for name in ("made_by", "found", "parents")):
+            return _told(file, recipe, said)
+    return Told(file, _recipe(file, recipe), _OWN, {})
+
+
+def _told(file: Path, recipe: Any, said: Mapping[str, Any]) -> Told:
+    """`said` is what `inspect` has of a file, or an audit's `labels`."""
+    readings = [each for each in map(object_of, items_of(said.get("found"))) if each.get("recipe")]
+    readings.sort(key=lambda each: each.get("tool") == "ComfyUI")  # as main_recipe does
+    main = readings[0] if readings else object_of(said.get("made_by"))
+    settings = scalars(object_of(main.get("settings")))
+    parents = map(object_of, items_of(said.get("parents")))
+    made_from = tuple(f"{text_of(p.get('uri'))} ({text_of(p.get('why'))})" for p in parents)
+    return Told(file, _recipe(file, recipe), text_of(main.get("tool")), settings, made_from)
 
 
 def _recipe(file: Path, values: Any) -> Recipe:
@@ -171,7 +183,7 @@ def _recipe(file: Path, values: Any) -> Recipe:
 def _model(recipe: Recipe, shelf: Shelf, default: str) -> tuple[str, list[str]]:
     """A place for `resolve`, and what must be said of it."""
     name, digest = recipe.model, _digest(recipe.model_hash)
-    if not name and not digest:
+    if not name and not recipe.model_hash:
         return default, [f"the file does not name its model: {default} is taken"]
     for place, known, sha in _own_models(shelf, default):
         if (digest and sha.startswith(digest)) or (not digest and _stem(name) == _stem(known)):
@@ -229,7 +241,7 @@ def _is(made: FileHash, digest: str) -> bool:
 
 
 def _digest(text: str | None) -> str | None:
-    """A hash that can be compared: not another kind, such as InvokeAI's `blake3:…`."""
+    """A hash that can be compared: not AutoV1 (8 digits), nor InvokeAI's `blake3:…`."""
     match = _HASH.fullmatch(text or "")
     return match[2].lower() if match else None
 
@@ -257,14 +269,14 @@ def _words(sampler: str | None, spacing: str | None) -> tuple[str | None, str | 
 def _not_repeated(told: Told) -> Iterator[str]:
     if told.tool == _OWN:
         return
-    yield f"made by {told.tool or 'another tool'}, whose noise for a seed is not ours"
+    yield f"made by {_shown(told.tool or 'another tool')}, whose noise for a seed is not ours"
     hires = any(key.startswith("Hires") for key in told.settings)
     if "Denoising strength" in told.settings and not (told.recipe.init_hash or hires):
         yield "it may have begun with another picture: it names a denoising strength"
     for parent in told.parents[:_MOST]:
         yield _shown(f"it was made from {parent}")
     if told.settings.get("samplers", 1) != 1:
-        yield f"{told.settings['samplers']} samplers: the first alone is repeated"
+        yield _shown(f"{told.settings['samplers']} samplers: the first alone is repeated")
     if _EDITED.search(told.recipe.prompt):
         yield "[from:to:when], AND and BREAK in the prompt are read as plain words"
     gaps = ("steps", "guidance", "sampler", "width")

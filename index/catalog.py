@@ -5,6 +5,7 @@ Knows nothing of FAISS: vectors leave here as rows, in the order in which they w
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.descriptors import Descriptors
-from provenance.errors import CheckError
+from provenance.errors import CheckError, UsageError
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector
 from provenance.match import Reference
 from provenance.recipe import Recipe
@@ -331,5 +332,8 @@ def _value(row: Any) -> Value:
 
 
 def _as_reference(row: Any) -> Reference:
-    recipe = Recipe.from_json(json.loads(row["recipe"])) if row["recipe"] else None
+    recipe = None
+    if row["recipe"]:
+        with suppress(UsageError):  # an earlier Firsthand kept what is no recipe any more
+            recipe = Recipe.from_json(json.loads(row["recipe"]))
     return Reference(row["id"], row["uri"], row["source"], row["title"], row["license"], recipe)

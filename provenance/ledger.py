@@ -7,6 +7,7 @@ make a new chain; a copy of the last digest, kept elsewhere, is what such a chai
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,8 @@ def payload_of(recipe: Recipe) -> bytes:
 class Ledger:
     """One connection to the ledger's file; any number of processes may have one.
 
-    Raises CheckError where the file cannot be used.
+    With `create=False` it is also read where nothing can be written. Raises CheckError where the
+    file cannot be used.
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -107,16 +109,17 @@ class Ledger:
         self._path = path
         self._numbers: list[int] = []
         self._held: dict[str, Vector] = {name: np.empty((0, 4), np.uint64) for name in _APART}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        fixed = not create and not os.access(path.parent, os.W_OK)
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with self._errors():
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db = _connection(path, fixed)
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            with self._writing():
-                if not self._one("PRAGMA user_version"):
-                    for statement in _statements(_SCHEMA):
-                        self._db.execute(statement)
+            if not fixed:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+            if not self._one("PRAGMA user_version"):
+                self._make_tables()
 
     def __enter__(self) -> Self:
         return self
@@ -242,6 +245,9 @@ class Ledger:
                 "SELECT number, phash, pdq FROM entry WHERE number > ? AND hashes = ?",
                 (self._numbers[-1] if self._numbers else 0, _makers()),
             ).fetchall()
+        for row in rows:
+            if not (_is_hash(row[1]) and _is_hash(row[2])):
+                raise _damaged(row[0])
         self._numbers += [row[0] for row in rows]
         for at, name in enumerate(self._held, start=1):
             fresh = np.frombuffer(b"".join(row[at] for row in rows), np.uint64).reshape(-1, 4)
@@ -270,6 +276,12 @@ class Ledger:
     def _one(self, sql: str) -> Any:
         return self._db.execute(sql).fetchone()[0]
 
+    def _make_tables(self) -> None:
+        with self._writing():
+            if not self._one("PRAGMA user_version"):  # no other process was faster
+                for statement in _statements(_SCHEMA):
+                    self._db.execute(statement)
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
@@ -286,6 +298,20 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise CheckError(f"the ledger {self._path} cannot be used: {error}") from error
+
+
+def _connection(path: Path, fixed: bool) -> sqlite3.Connection:
+    """`fixed`: nothing can be written beside the file, so that it is read as it is, unlocked."""
+    if not fixed:
+        return sqlite3.connect(path, timeout=30, isolation_level=None)
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise CheckError(
+            f"{path} is on a read-only place and its last entries are still in {wal.name}: "
+            "open it once where it can be written, with: firsthand ledger verify"
+        )
+    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, isolation_level=None, uri=True)
 
 
 @cache
@@ -309,9 +335,27 @@ def _digest(row: Mapping[str, Any]) -> str:
 
 def _as_entry(row: Any) -> Entry:
     return Entry(
-        row["number"], row["made"], json.loads(row["recipe"]), json.loads(row["verdict"]),
+        row["number"], row["made"], _object(row, "recipe"), _object(row, "verdict"),
         row["file"], row["content"], row["manifest"], row["payload"], row["digest"],
     )  # fmt: skip
+
+
+def _object(row: Any, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(row[name])
+    except (TypeError, ValueError, RecursionError):
+        raise _damaged(row["number"]) from None
+    if not isinstance(value, dict):
+        raise _damaged(row["number"])
+    return value
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, bytes) and len(value) * 8 == _BITS
+
+
+def _damaged(number: int) -> CheckError:
+    return CheckError(f"entry {number} is damaged; run: firsthand ledger verify")
 
 
 def _statements(script: str) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -86,10 +87,10 @@ class Recipe:
         identity: dict[str, Any] = {
             "prompt": " ".join(self.prompt.split()),
             "negative": " ".join(self.negative.split()),
-            "model": str(self.model_hash).lower().removeprefix("0x")[:10],
+            "model": _bare(str(self.model_hash)).removeprefix("0x")[:10],
             "numbers": [self.seed, self.steps, float(self.guidance or 0), self.width, self.height],
             "sampler": _sampler(self.sampler, self.scheduler),
-            "loras": sorted([(lora.hash or lora.name).lower(), lora.weight] for lora in self.loras),
+            "loras": sorted([_bare(x.hash or "") or x.name.lower(), x.weight] for x in self.loras),
         }
         if begins := self.init_hash or self.init:
             identity["init"] = [begins, self.strength]
@@ -137,6 +138,11 @@ _NUMBERS = {
 }  # fmt: skip
 
 
+def _bare(digest: str) -> str:
+    """A hash without its kind: InvokeAI writes `blake3:…`."""
+    return digest.lower().rpartition(":")[2]
+
+
 def _sampler(name: str | None, spacing: str | None) -> list[str]:
     """Lower case, the spacing on its own: older files have it in the name ("DPM++ 2M Karras")."""
     name, spacing = (name or "").lower(), (spacing or "").lower()
@@ -150,11 +156,18 @@ def _number(name: str, value: Any) -> int | float:
     kind = _NUMBERS[name]
     number: int | float | None = None
     with suppress(TypeError, ValueError, OverflowError):
-        number = kind(value)
+        number = int(value) if kind is int else _finite(value)
     cut = isinstance(value, float) and number != value
     if number is None or isinstance(value, bool) or (kind is int and cut):
         wanted = "a whole number" if kind is int else "a number"
         raise UsageError(f"{name} must be {wanted}, got {value!r}")
+    return number
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
     return number
 
 
@@ -173,7 +186,7 @@ def _lora(value: Any) -> Lora:
     if not _is_part(value):
         raise UsageError(f"a LoRA is {{name, weight, hash}}, got {value!r}")
     try:
-        return Lora(value["name"], float(value.get("weight", 1.0)), value.get("hash"))
+        return Lora(value["name"], _finite(value.get("weight", 1.0)), value.get("hash"))
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"a LoRA's weight is a number, got {value.get('weight')!r}") from None
 

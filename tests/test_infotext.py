@@ -30,6 +30,16 @@ def test_what_is_written_is_read(recipe: Recipe) -> None:
     assert parse_infotext(infotext(recipe)) == recipe
 
 
+def test_only_known_hashes_are_written() -> None:
+    recipe = Recipe("a fox", steps=1, loras=(Lora("ink"), Lora("fog", 0.5, "aabbccddeeff")),
+                    embeddings=(Part("mood"),))  # fmt: skip
+    text = infotext(recipe)
+    assert 'Lora hashes: "fog: aabbccddeeff"' in text
+    assert "None" not in text
+    assert "TI hashes" not in text
+    assert parse_infotext(text) == recipe.with_changes(embeddings=())
+
+
 REAL = (
     "portrait of a woman, <lora:add_detail:0.5>\n"
     "Negative prompt: bad hands\n"

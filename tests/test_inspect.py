@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import os
 import random
 import socket
 import sqlite3
@@ -312,11 +313,33 @@ def test_the_ledgers_commands(made_here: tuple[Traces, Path], tmp_path: Path) ->
     (line,) = (tmp_path / "l.jsonl").read_text("utf-8").splitlines()
     assert json.loads(line)["digest"] == head
     assert ledger("list", "--json", "-").output == line + "\n"
+    assert ledger("export", "-").stdout == line + "\n"
+    assert not Path("-").exists()
     with sqlite3.connect(tmp_path / "home" / "ledger.sqlite") as database:
         database.execute("DROP TRIGGER entry_stays")
         database.execute("UPDATE entry SET made = '2020-01-01'")
     database.close()
     assert "entry 1 was changed" in str(ledger("verify").exception)
+
+
+def test_a_ledger_lists_what_a_terminal_can_print(tmp_path: Path) -> None:
+    verdict = Verdict(Decision.CLEAR, (), (), "default-5", "v1", 5)
+    with Ledger(tmp_path / "home" / "ledger.sqlite") as ledger:
+        ledger.add(png(), Recipe("a fox \x9b31m red \u202e"), verdict)
+    shown = CliRunner().invoke(build(), ["ledger", "list"]).output
+    assert "a fox \ufffd31m red \ufffd" in shown
+
+
+def test_a_record_with_numbers_that_are_none(tmp_path: Path) -> None:
+    recipe = '{"prompt": "x", "guidance": 1e999, "loras": [{"name": "a", "weight": 1e999}]}'
+    row = inspect(
+        write(tmp_path, png({"firsthand": f'{{"decision": "clear", "recipe": {recipe}}}'}))
+    )
+    assert row["recipe"] is None
+    assert "verdict: clear" in str(page(row))
+    lora = {"name": "a", "weight": None, "hash": None}
+    known = Recipe("x").to_json() | {"loras": [lora]}
+    assert "a x unknown" in str(page(row | {"recipe": known}))
 
 
 # What is in the pixels, and what was made here
@@ -340,6 +363,18 @@ def test_marks_of_pipelines_are_told_as_measured(tmp_path: Path, name: str) -> N
     assert mark["value"] == f"{name}-like ({len(message)} of {len(message)} bits)"
     assert mark["strength"] == "measured"
     assert name in str(page(row | {"path": "x"}))
+
+
+def test_a_read_only_home_is_looked_into(
+    made_here: tuple[Traces, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces, file = made_here
+    assert traces.ledger
+    traces.ledger.__exit__()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    done = CliRunner().invoke(build(), ["inspect", str(file), "--json", "-"])
+    assert json.loads(done.stdout)["ledger"]["recovered"] == "file"
+    assert CliRunner().invoke(build(), ["ledger", "verify"]).exit_code == 0
 
 
 def test_ordinary_pictures_have_no_marks(tmp_path: Path) -> None:

@@ -228,6 +228,12 @@ def test_a_recipe_that_a_jpeg_cannot_hold_is_left_out_and_said(letter: str, tmp_
             assert row["recipe"]["prompt"] == long.prompt
 
 
+def test_a_jpeg_has_room_for_the_recipe_and_the_provider() -> None:
+    long = RECIPE.with_changes(prompt="😀" * 10_000, negative="😀" * 6_000)
+    made = saved(Style(PROFILES["cn"], "jpeg", provider="公司" * 100), long)
+    assert "too long for JPEG" in made.labels["notes"][0]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_texts_that_no_file_can_hold_are_mended(form: str, tmp_path: Path) -> None:
     odd = RECIPE.with_changes(prompt="a \ud800 fox", model="m\x01\x1f\ufffe<&\"'\ud8ff")

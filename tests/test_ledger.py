@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import os
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +26,7 @@ Photo = Callable[[str], Image.Image]
 SIZE = (256, 192)
 RECIPE = Recipe("a fox", "", "m", "0123456789", 1, 20, 4.0, "Euler", None, 64, 64)
 VERDICT = Verdict(Decision.CLEAR, (), (), "default-5", "v1", 5)
+UNKNOWN = Image.effect_noise(SIZE, 80).convert("RGB")
 
 
 def png(image: Image.Image, **options: str) -> bytes:
@@ -214,6 +216,41 @@ def test_a_ledger_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(CheckError, match="cannot be used"):
         Ledger(tmp_path / "ledger.sqlite")
+
+
+def test_a_ledger_on_a_read_only_place_is_read_and_left_as_it_is(
+    ledger: Ledger, photo: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(CheckError, match="sqlite-wal"):
+        Ledger(ledger._path, create=False)
+    ledger.__exit__()
+    there = set(ledger._path.parent.iterdir())
+    with Ledger(ledger._path, create=False) as fixed:
+        assert (fixed.verify(), len(fixed)) == ([], 3)
+        assert found(fixed, png(photo("chelsea.png"))) == (2, "file", None)
+        with pytest.raises(CheckError, match="readonly"):
+            fixed.add(png(photo("grass.png")), RECIPE, VERDICT)
+        assert set(ledger._path.parent.iterdir()) == there
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        ("recipe = 'oops'", lambda ledger: ledger.newest(3)),
+        ("recipe = x'00ff'", lambda ledger: ledger.newest(3)),
+        ("verdict = '[]'", lambda ledger: list(ledger.entries())),
+        ("phash = 'oops'", lambda ledger: found(ledger, png(UNKNOWN))),
+        ("pdq = x'00'", lambda ledger: found(ledger, png(UNKNOWN))),
+    ],
+)
+def test_a_damaged_entry_is_named(
+    ledger: Ledger, change: str, read: Callable[[Ledger], object]
+) -> None:
+    rewritten(ledger, f"UPDATE entry SET {change} WHERE number = 2")
+    with pytest.raises(CheckError, match="entry 2 is damaged; run: firsthand ledger verify"):
+        read(ledger)
+    assert "entry 2 was changed" in ledger.verify()[0]
 
 
 def test_bits_are_counted_as_they_are() -> None:

@@ -19,6 +19,7 @@ from provenance.read.infotext import parse_found, parse_infotext
 from provenance.read.pairs import pairs_of
 from provenance.recipe import Lora
 from tests.carriers import hidden, png, wide_comment, with_exif, xmp
+from ui.inspection import says
 
 
 @pytest.fixture
@@ -220,6 +221,44 @@ def test_the_drawing_alone_is_enough(told: Any) -> None:
     assert (recipe["prompt"], recipe["model"]) == ("a fox", "m.ckpt")
 
 
+def test_links_lead_through_bypassed_nodes(told: Any) -> None:
+    """By the same slot and kind, else by the first input of the kind; muted nodes lead nowhere."""
+    nodes = [
+        {"id": 1, "type": "CheckpointLoaderSimple", "widgets_values": ["m.ckpt"]},
+        {"id": 2, "type": "LoraLoader", "mode": 4, "widgets_values": ["ink", 1, 1],
+         "inputs": [{"name": "clip", "link": 2}, {"name": "model", "link": 1}]},
+        {"id": 3, "type": "LoraLoader", "mode": 4, "widgets_values": ["ink", 1, 1],
+         "inputs": [{"name": "model", "link": 3}]},
+        {"id": 4, "type": "CLIPTextEncode", "widgets_values": ["a fox"]},
+        {"id": 5, "type": "CLIPTextEncode", "widgets_values": ["fog"]},
+        {"id": 6, "type": "ControlNetApplyAdvanced", "mode": 4,
+         "inputs": [{"name": "positive", "link": 4}, {"name": "negative", "link": 5}]},
+        {"id": 7, "type": "KSampler", "widgets_values": [5, "fixed", 20, 7, "euler", "normal", 1],
+         "inputs": [{"name": "model", "link": 6}, {"name": "positive", "link": 7},
+                    {"name": "negative", "link": 8}]},
+    ]  # fmt: skip
+    links = [[1, 1, 0, 2, 1, "MODEL"], [2, 1, 1, 2, 0, "CLIP"], [3, 2, 0, 3, 0, "MODEL"],
+             [4, 4, 0, 6, 0, "C"], [5, 5, 0, 6, 1, "C"], [6, 3, 0, 7, 0, "MODEL"],
+             [7, 6, 0, 7, 1, "C"], [8, 6, 1, 7, 2, "C"]]  # fmt: skip
+
+    def recipe() -> Any:
+        return told(png({"workflow": json.dumps({"nodes": nodes, "links": links})}))["recipe"]
+
+    first = recipe()
+    assert (first["model"], first["loras"]) == ("m.ckpt", [])
+    assert (first["prompt"], first["negative"]) == ("a fox", "fog")
+    nodes[1]["mode"] = 2
+    assert recipe()["model"] is None
+    nodes[1]["mode"], links[0][1:3] = 4, [3, 0]  # in a circle
+    assert recipe()["model"] is None
+
+
+def test_a_seed_that_was_chosen_when_it_ran_is_not_known(told: Any) -> None:
+    sampler = {"class_type": "KSampler", "inputs": {"seed": -1, "steps": 3}}
+    recipe = told(png({"prompt": json.dumps({"1": sampler})}))["recipe"]
+    assert (recipe["seed"], recipe["steps"]) == (None, 3)
+
+
 def test_an_infotext_beside_a_graph_and_what_they_say_differently(told: Any) -> None:
     info = (
         "a fox\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, "
@@ -277,7 +316,7 @@ def test_invoke_three_generations(told: Any) -> None:
         assert (row["recipe"]["prompt"], row["recipe"]["negative"]) == ("a fox", "fog")
     row = told(png({"invokeai_metadata": json.dumps(core)}))
     assert row["made_by"]["version"] == "5.6.0"
-    assert (row["recipe"]["model"], row["recipe"]["model_hash"]) == ("jug", "abcd")
+    assert (row["recipe"]["model"], row["recipe"]["model_hash"]) == ("jug", "blake3:abcd")
     assert row["recipe"]["loras"] == [{"name": "ink", "weight": 0.75, "hash": None}]
 
 
@@ -532,6 +571,21 @@ def test_aigc_labels_in_their_places(told: Any) -> None:
         values = {claim["what"]: claim["value"] for claim in told(data)["claims"]}
         assert values["ai-generated"] == "is AI-made (AIGC label 1)"
         assert values["aigc-producer"] == label["ContentProducer"]
+
+
+@pytest.mark.parametrize(
+    ("label", "what", "line"),
+    [("AIGC", "ai-generated", "AI-generated (claimed)"), ("0", "aigc-label", ""),
+     ("2", "ai-suspected", "possibly AI-generated (claimed)"),
+     ("3", "ai-suspected", "possibly AI-generated (claimed)")],
+)  # fmt: skip
+def test_an_aigc_label_says_no_more_than_it_does(
+    label: str, what: str, line: str, told: Any
+) -> None:
+    row = told(png({"AIGC": json.dumps({"Label": label})}))
+    assert [claim["what"] for claim in row["claims"]] == [what]
+    assert says({"labels": row}).startswith(line)
+    assert ("AI" in says({"labels": row})) == bool(line)
 
 
 def test_readers_take_no_pixels_that_they_do_not_need() -> None:

@@ -140,6 +140,28 @@ def test_what_no_tool_writes_is_refused(change: dict[str, Any]) -> None:
         Recipe.from_json({"prompt": "a fox", **change})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"guidance": float("inf")}, "guidance must be a number, got inf"),
+        ({"strength": "nan"}, "strength must be a number"),
+        ({"seed": float("inf")}, "seed must be a whole number"),
+        ({"loras": [{"name": "a", "weight": float("-inf")}]}, "weight is a number, got -inf"),
+    ],
+)
+def test_numbers_are_finite(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Recipe.from_json({"prompt": "a fox", **change})
+
+
+def test_key_knows_a_hash_with_its_kind() -> None:
+    def named(prefix: str) -> Recipe:
+        lora = Lora("ink", 1.0, f"{prefix}aabbccddeeff")
+        return FULL.with_changes(model_hash=prefix + "ab" * 32, loras=(lora,))
+
+    assert named("blake3:").key == named("").key
+
+
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), -101])
 def test_a_lora_weighs_something_sensible(weight: float) -> None:
     with pytest.raises(UsageError, match="weight is from -100 to 100"):

@@ -132,6 +132,8 @@ def test_two_empty_prompts_are_nothing_in_common() -> None:
         ("a599c42a9f", SHA, True),
         ("a599c42a9f", "a599c42a90", False),
         ("a599c42a9f", "64e73fcb", None),
+        ("blake3:" + "f" * 64, "f" * 64, True),
+        ("blake3:" + "f" * 64, SHA, None),
         ("a599c42a9f", "813ea5fb1c67", None),
         (SHA, "f" * 64, None),
         ("a599", "a599c42a9f", None),

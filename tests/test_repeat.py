@@ -1,7 +1,7 @@
 """`generate --from`: the same pixels from our own files, the recipe from those of other tools."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gen.repeat import Told, fitted, read_told, repeat
 from gen.shelf import Shelf
 from gen.weights import hash_file
 from provenance.errors import MissingError, UsageError
+from provenance.inspect import inspect
 from provenance.recipe import Lora, Part, Recipe
 from tests.carriers import png
 from tests.test_studio import PhotoPainter
@@ -58,6 +59,26 @@ def test_models_and_loras_are_found_by_any_hash(shelf: Shelf, kind: str) -> None
         ("ink.safetensors", 0.5)
     ]
     assert (found.recipe.model, found.recipe.model_hash) == (None, None)
+
+
+@pytest.mark.parametrize("digest", ["blake3:" + "ab" * 32, "64e73fcb"])
+def test_names_count_where_a_hash_is_of_another_kind(shelf: Shelf, digest: str) -> None:
+    """InvokeAI's BLAKE3 and A1111's AutoV1."""
+    file = told(model="Dream", model_hash=digest, loras=(Lora("ink", 1.0, digest),))
+    found = repeat(file, shelf, "starter")
+    assert Path(found.model).name == "dream.safetensors"
+    assert Path(found.recipe.loras[0].name).name == "ink.safetensors"
+    assert "the model's hash is unknown: dream.safetensors by its name" in found.not_repeated
+    with pytest.raises(MissingError, match=f"model \\[{digest[:8]}.*which is not here"):
+        repeat(told(model_hash=digest), shelf, "starter")
+
+
+def test_an_invoke_picture_names_its_model(tmp_path: Path, shelf: Shelf) -> None:
+    meta = {"positive_prompt": "a fox", "seed": 5, "steps": 2, "app_version": "5.0",
+            "model": {"name": "dream", "hash": "blake3:" + "ab" * 32}}  # fmt: skip
+    (tmp_path / "a.png").write_bytes(png({"invokeai_metadata": json.dumps(meta)}))
+    found = repeat(read_told(tmp_path / "a.png"), shelf, "starter")
+    assert Path(found.model).name == "dream.safetensors"
 
 
 def test_names_count_where_no_hash_is_known(shelf: Shelf) -> None:
@@ -208,6 +229,23 @@ def test_what_a_picture_was_made_from_is_said(tmp_path: Path, shelf: Shelf) -> N
     notes = repeat(read_told(tmp_path / "a.png"), shelf, "starter").not_repeated
     assert "it was made from cat.png (ComfyUI LoadImage)" in notes
     assert "denoise: 0.6" in notes
+
+
+def test_a_line_of_json_says_whose_it_is(tmp_path: Path) -> None:
+    text = "a fox\nSteps: 2, Sampler: Euler, CFG scale: 4, Seed: 5, Clip skip: 2, Version: v1.9.4"
+    picture, line = tmp_path / "a.png", tmp_path / "a.json"
+    picture.write_bytes(png({"parameters": text}))
+    row, there = inspect(picture), read_told(picture)
+    line.write_text(json.dumps(row))
+    assert read_told(line) == replace(there, file=line)
+    assert (there.tool, there.settings["Clip skip"]) == ("A1111", "2")
+    parent = {"uri": "cat.png", "why": "init image"}
+    labels = {"made_by": row["made_by"], "parents": [parent]}
+    line.write_text(json.dumps({"recipe": row["recipe"], "labels": labels}))
+    audited = read_told(line)
+    assert (audited.tool, audited.parents) == ("A1111", ("cat.png (init image)",))
+    line.write_text(json.dumps({"recipe": row["recipe"], "labels": {"profile": "eu"}}))
+    assert read_told(line).tool == "Firsthand"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What Firsthand signs: who is believed, what breaks it, and that nothing asks the network."""
 
+import base64
 import fcntl
 import io
 import socket
@@ -127,6 +128,14 @@ def pem(key: Any, password: bytes | None = None) -> bytes:
     return data
 
 
+def on_sm2(key: Any) -> bytes:
+    """A key that says it is on a curve which cryptography does not know."""
+    data = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    p256, sm2 = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a811ccf5501822d")
+    body = base64.encodebytes(data.replace(p256, sm2))
+    return b"-----BEGIN PRIVATE KEY-----\n" + body + b"-----END PRIVATE KEY-----\n"
+
+
 def credential(
     name: str = "Painter", issuer: str = "Root", *, days: float = 30,
     more: tuple[x509.ExtensionType, ...] = (),
@@ -174,7 +183,8 @@ def test_an_expired_certificate_signs_nothing(tmp_path: Path) -> None:
     ("key", "chain", "said"),
     [("absent", "c", "No such file"), ("k", "absent", "No such file"),
      ("k", "other", "not the key's"), ("locked", "c", "encrypted"), ("c", "c", "PEM|valid|parse"),
-     ("k", "k", "PEM|valid|parse"), ("odd", "oddc", "C2PA signs with")],
+     ("k", "k", "PEM|valid|parse"), ("odd", "oddc", "C2PA signs with"),
+     ("sm2", "c", "signing_key .*not supported")],
 )  # fmt: skip
 def test_a_users_key_that_does_not_fit_says_why(
     tmp_path: Path, key: str, chain: str, said: str
@@ -185,7 +195,7 @@ def test_a_users_key_that_does_not_fit_says_why(
     odd = ec.generate_private_key(ec.SECP256K1())
     for name, data in (
         ("k", ours.key), ("c", ours.chain), ("other", credential().chain), ("odd", pem(odd)),
-        ("locked", pem(private, b"secret")),
+        ("locked", pem(private, b"secret")), ("sm2", on_sm2(private)),
         ("oddc", certificate("A", odd, "A", odd, ca=False).public_bytes(Encoding.PEM)),
     ):  # fmt: skip
         (tmp_path / name).write_bytes(data)

@@ -134,7 +134,10 @@ def says(row: Row) -> str:
     return "; ".join(line)
 
 
-_TOLD = {"ai-generated": "AI-generated", "ai-edited": "AI-edited", "verdict": "checked"}
+_TOLD = {
+    "ai-generated": "AI-generated", "ai-suspected": "possibly AI-generated",
+    "ai-edited": "AI-edited", "verdict": "checked",
+}  # fmt: skip
 
 
 def _matches(row: Row) -> Iterator[tuple[str, str, str]]:
@@ -163,7 +166,8 @@ def _recipe(recipe: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "size", f"{recipe['width']} x {recipe['height']}"
     for lora in recipe["loras"]:
         digest = f" [{clean(lora['hash'])}]" if lora["hash"] else ""
-        yield "LoRA", f"{clean(lora['name'])} x {lora['weight']:g}{digest}"
+        weight = "unknown" if lora["weight"] is None else f"{lora['weight']:g}"
+        yield "LoRA", f"{clean(lora['name'])} x {weight}{digest}"
 
 
 def _file(row: Row) -> str:

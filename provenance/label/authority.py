@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -99,7 +100,7 @@ def user_credential(key: Path, chain: Path, timestamp_authority: str | None = No
         made = _read(key.read_bytes(), chain.read_bytes(), timestamp_authority)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         why = str(error).partition(". See")[0]
         raise UsageError(f"signing_key {key}, signing_chain {chain}: {why}") from None
     since, until = made.leaf.not_valid_before_utc, made.expires
@@ -123,7 +124,7 @@ def _kept(path: Path) -> Credential | None:
         return None
     except OSError as error:
         raise CheckError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         why = str(error).partition(". See")[0]
         raise CheckError(
             f"{path} is damaged: {why}; put it back, or remove it and another is made"

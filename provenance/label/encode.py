@@ -44,7 +44,7 @@ def encoded(image: Image.Image, form: str, quality: int, texts: Texts) -> bytes:
         image.save(out, "PNG", pnginfo=_chunks(texts))
     else:
         packet = xmp_packet({**texts.xmp, "firsthand:record": texts.own})
-        image.save(out, form.upper(), quality=quality, exif=_exif(texts), xmp=packet)
+        image.save(out, form.upper(), quality=quality, exif=exif_block(texts), xmp=packet)
     return out.getvalue()
 
 
@@ -59,7 +59,7 @@ def _chunks(texts: Texts) -> PngInfo:
     return info
 
 
-def _exif(texts: Texts) -> bytes:
+def exif_block(texts: Texts) -> bytes:
     """An EXIF block, written here because Pillow gives user comments the type of plain bytes."""
     first = [(_DESCRIPTION, _ASCII, texts.aigc.encode() + b"\0")] if texts.aigc else []
     if not texts.parameters:

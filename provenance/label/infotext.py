@@ -1,8 +1,9 @@
 """A recipe as A1111 "infotext", the one-line form that most tools read."""
 
 import json
+from collections.abc import Sequence
 
-from provenance.recipe import Recipe
+from provenance.recipe import Lora, Part, Recipe
 
 SOFTWARE = "Firsthand"
 
@@ -22,14 +23,18 @@ def infotext(recipe: Recipe) -> str:
         "Init image hash": recipe.init_hash,
         "VAE hash": recipe.vae and recipe.vae.hash,
         "VAE": recipe.vae and recipe.vae.name,
-        "Lora hashes": ", ".join(f"{lora.name}: {lora.hash}" for lora in recipe.loras) or None,
-        "TI hashes": ", ".join(f"{each.name}: {each.hash}" for each in recipe.embeddings) or None,
+        "Lora hashes": _hashes(recipe.loras),
+        "TI hashes": _hashes(recipe.embeddings),
         "Version": SOFTWARE,
     }
     line = ", ".join(f"{key}: {_quoted(str(v))}" for key, v in pairs.items() if v is not None)
     negative = [f"Negative prompt: {recipe.negative}"] if recipe.negative else []
     loras = "".join(f" <lora:{lora.name}:{lora.weight:g}>" for lora in recipe.loras)
     return "\n".join([recipe.prompt + loras, *negative, line])
+
+
+def _hashes(parts: Sequence[Lora | Part]) -> str | None:
+    return ", ".join(f"{each.name}: {each.hash}" for each in parts if each.hash) or None
 
 
 def _quoted(value: str) -> str:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from provenance.label.begun import claims_of
-from provenance.label.encode import JPEG_ROOM, Texts, xmp_packet
+from provenance.label.encode import JPEG_ROOM, Texts, exif_block, xmp_packet
 from provenance.label.infotext import SOFTWARE, infotext
 from provenance.label.manifest import Changes, checked, source_type
 from provenance.label.profiles import Style
@@ -44,7 +44,7 @@ def texts_of(
 
 def _fitting(texts: Texts, record: dict[str, Any]) -> tuple[Texts, list[str]]:
     parameters, own = texts.parameters, texts.own
-    if len(parameters.encode("utf-16-be")) > JPEG_ROOM:
+    if len(exif_block(texts)) > JPEG_ROOM:
         parameters = ""
     if len(xmp_packet({**texts.xmp, "firsthand:record": own})) > JPEG_ROOM:
         own = _json({name: value for name, value in record.items() if name != "recipe"})

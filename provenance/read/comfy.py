@@ -17,6 +17,7 @@ from provenance.read.found import (
     lora_from,
     recipe_from,
     text_of,
+    whole,
 )
 from provenance.read.graph import Graph, Node, is_graph
 from provenance.recipe import Lora, Recipe
@@ -108,7 +109,7 @@ def _recipe(graph: Graph, main: Node) -> Recipe:
         _prompt(graph, main, guider, "positive"),
         negative=_prompt(graph, main, guider, "negative"),
         model=next((name for node in models if (name := _file(graph, node))), None),
-        seed=_first(graph.value(main, *_SEED), graph.value(graph.next(main, "noise"), *_SEED)),
+        seed=_seed(graph, main),
         steps=_first(graph.value(main, "steps"), graph.value(sigmas, "steps")),
         guidance=_first(*scales),
         sampler=graph.value(main, "sampler_name")
@@ -117,6 +118,12 @@ def _recipe(graph: Graph, main: Node) -> Recipe:
         size=_size(graph, main),
         loras=[lora for node in reversed(models) for lora in _loras(graph, node)],
     )
+
+
+def _seed(graph: Graph, main: Node) -> int | None:
+    """A negative one stands for a choice that was made when it ran."""
+    noise = graph.next(main, "noise")
+    return whole(_first(graph.value(main, *_SEED), graph.value(noise, *_SEED)), 0, 2**64)
 
 
 def _first(*values: Any) -> Any:

@@ -49,7 +49,7 @@ def _core(values: dict[str, Any], text: Text) -> Found | None:
             values.get("positive_prompt"),
             negative=values.get("negative_prompt"),
             model=_model_name(model),
-            model_hash=_digest(model.get("hash")),
+            model_hash=model.get("hash"),
             seed=values.get("seed"),
             steps=values.get("steps"),
             guidance=values.get("cfg_scale"),
@@ -136,17 +136,11 @@ def _model_name(model: dict[str, Any]) -> Any:
     return model.get("name") or model.get("model_name")
 
 
-def _digest(value: Any) -> str | None:
-    """`blake3:…` without its prefix."""
-    text = text_of(value)
-    return text.rpartition(":")[2] if text else None
-
-
 def _loras(values: Any) -> list[Lora]:
     found = []
     for each in map(object_of, items_of(values)):
         model = object_of(each.get("model") or each.get("lora"))
-        found.append(lora_from(_model_name(model), each.get("weight"), _digest(model.get("hash"))))
+        found.append(lora_from(_model_name(model), each.get("weight"), model.get("hash")))
     return [lora for lora in found if lora]
 
 

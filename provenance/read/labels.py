@@ -37,8 +37,11 @@ _CLAIMS = {
     "plus:DataMining": "data-mining",
     "dcterms:provenance": "remote-manifest",
 }  # fmt: skip
-_AIGC = {"1": "is AI-made", "2": "is possibly AI-made", "3": "is suspected to be AI-made",
-         "AIGC": "is AI-made"}  # fmt: skip
+_AIGC = {
+    "1": ("ai-generated", "is AI-made"), "AIGC": ("ai-generated", "is AI-made"),
+    "2": ("ai-suspected", "is possibly AI-made"),
+    "3": ("ai-suspected", "is suspected to be AI-made"),
+}  # fmt: skip
 MAX_CLAIM = 2_000  # characters
 
 
@@ -59,8 +62,8 @@ def read_aigc(carried: Carried) -> Iterator[Found]:
         values = object_of(values.get("AIGC")) if wrapped else values
         label = str(values.get("Label", "")).strip()
         if label and (wrapped or "AIGC" in text.key):
-            value = f"{_AIGC.get(label, 'has an unknown label')} (AIGC label {label[:20]})"
-            claims = [Claim("ai-generated", value, text.where)]
+            what, said = _AIGC.get(label, ("aigc-label", "has an unknown label"))
+            claims = [Claim(what, f"{said} (AIGC label {label[:20]})", text.where)]
             producer = text_of(values.get("ContentProducer") or values.get("ServiceProvider"))
             claims += [Claim("aigc-producer", producer, text.where)] if producer else []
             yield Found(None, text.where, text.text, settings=scalars(values), claims=tuple(claims))

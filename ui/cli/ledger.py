@@ -1,6 +1,5 @@
 """The commands of the ledger: list, verify, export."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,14 +18,16 @@ def entries(
     home: Home = None,
 ) -> None:
     """List the newest pictures made here."""
+    from ui.inspection import clean
+
     require_places(json_to)
     with _opened(home) as ledger:
         newest = ledger.newest(count)
     for entry in newest if json_to != "-" else ():
         recipe = entry.recipe
         prompt = " ".join(str(recipe.get("prompt", "")).split())[:60]
-        print(f"{entry.number:>7}  {entry.made[:19]}  {entry.verdict.get('decision')}  "
-              f"seed {recipe.get('seed')}  {entry.file[:12]}  {prompt}")  # fmt: skip
+        print(clean(f"{entry.number:>7}  {entry.made[:19]}  {entry.verdict.get('decision')}  "
+                    f"seed {recipe.get('seed')}  {entry.file[:12]}  {prompt}"))  # fmt: skip
     write_json([entry.to_json() for entry in newest], json_to)
 
 
@@ -43,16 +44,17 @@ def verify(home: Home = None) -> None:
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="JSON lines to write.")], home: Home = None
+    file: Annotated[
+        str, typer.Argument(help="File for JSON lines to write; - is standard output.")
+    ],
+    home: Home = None,
 ) -> None:
     """Write all entries, oldest first, as JSON lines."""
-    from provenance.files import write_whole
-
     require_places(file)
     with _opened(home) as ledger:
-        lines = [json.dumps(each.to_json(), ensure_ascii=False) for each in ledger.entries()]
-    write_whole(file, "".join(f"{line}\n" for line in lines).encode())
-    say(f"{len(lines):,} entries in {file}")
+        rows = [entry.to_json() for entry in ledger.entries()]
+    write_json(rows, file)
+    say(f"{len(rows):,} entries in {file}", file)
 
 
 def _opened(home: Path | None) -> "Ledger":
