@@ -31,10 +31,10 @@ MAX_PIXELS = 80_000_000  # under Pillow's own warning at 89 million
 MAX_BYTES = 512 * 2**20
 MAX_RATIO = 200  # longest side : shortest side
 # Others, such as EPS, hand what they read to further programs, or are no pictures of the web.
-FORMATS = {
+FORMATS = (
     "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM",
-    "TGA", "HEIF", "JXL",
-}  # fmt: skip
+    "HEIF", "JXL", "TGA",
+)  # fmt: skip
 
 _STRIP = 256  # rows
 
@@ -125,7 +125,7 @@ def _opened(data: bytes) -> Image.Image:
     if too_much := bombs.found(data):
         raise DecodeError(f"too much to decode: {too_much}")
     Image.init()
-    opened = Image.open(io.BytesIO(data), formats=sorted(FORMATS & Image.OPEN.keys()))
+    opened = Image.open(io.BytesIO(data), formats=[each for each in FORMATS if each in Image.OPEN])
     if not bombs.is_sound(opened.info.get("exif") or b""):
         raise DecodeError("too much to decode: EXIF that is larger than its block")
     width, height = opened.size

@@ -409,6 +409,6 @@ def test_a_read_only_library_with_changes_beside_it_is_refused(
 def test_what_is_no_recipe_any_more_hides_no_reference(library: Library, photo: Photo) -> None:
     asked = photo("coffee.png")
     with sqlite3.connect(library.folder / "catalog.sqlite") as db:
-        db.execute("UPDATE reference SET recipe = '{\"prompt\": \"a\", \"guidance\": Infinity}'")
+        db.execute('UPDATE reference SET recipe = \'{"prompt": "a", "guidance": Infinity}\'')
     db.close()
     assert names(library, asked) == {"coffee.png"}
