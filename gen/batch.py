@@ -73,7 +73,7 @@ class Here:
 def plan(jobs: Sequence[Job], hands: Hands, *, basis: str = "", go_on: bool = False) -> list[Task]:
     """The jobs with their keys. One that does not fit the model is an error, unless `go_on`.
 
-    `basis` says which library and which policy they are checked by.
+    `basis` says by which library and policy they are checked, and how they are labelled.
     """
     recipes = hands.complete(jobs)
     wrong = [(j, r) for j, r in zip(jobs, recipes, strict=True) if isinstance(r, Exception)]
@@ -222,6 +222,7 @@ class Journal:
         self._outcomes: dict[str, Outcome] = {}
         self._files: dict[str, str] = {}  # lower-case name → whose, as `_picture` says it
         self._pictures: dict[str, str] = {}  # the other way round
+        self._keys: dict[str, str] = {}  # the last key of each picture
 
     def __enter__(self) -> Self:
         with writing(self.folder):
@@ -255,7 +256,7 @@ class Journal:
     def add(self, key: str, outcome: Outcome) -> Outcome:
         """Records it, on disk when this returns.
 
-        What was clear by another library or policy, and is not by this one, is taken away.
+        The file of an earlier basis is taken away where this outcome has another one or none.
         """
         before = self._pictures.get(_picture(key))
         if before and not outcome["error"] and outcome["file"] != before:
@@ -272,20 +273,28 @@ class Journal:
         self._outcomes.clear()
         self._files.clear()
         self._pictures.clear()
+        self._keys.clear()
         self._read(self.folder / JOURNAL)
 
     def outcomes(self, tasks: Sequence[Task]) -> list[Outcome]:
         """What is recorded for these tasks, in their order."""
-        found = (self._outcomes.get(task.key) for task in tasks)
+        found = (self._recorded(task) for task in tasks)
         return [self._told(outcome) for outcome in found if outcome]
 
     def settled(self, task: Task) -> bool:
         """Whether there is an outcome that is no error."""
-        outcome = self._outcomes.get(task.key)
+        outcome = self._recorded(task)
         return outcome is not None and not outcome["error"]
 
+    def _recorded(self, task: Task) -> Outcome | None:
+        """The outcome; a clear one whose picture is gone counts for nothing."""
+        outcome = self._outcomes.get(task.key)
+        if outcome and outcome["file"] and not (self.folder / outcome["file"]).is_file():
+            return None
+        return outcome
+
     def outdated(self, tasks: Sequence[Task]) -> int:
-        """How many have a picture that was checked by another library or policy."""
+        """How many have a picture that was checked or labelled in another way."""
         return sum(_picture(t.key) in self._pictures for t in tasks if not self.settled(t))
 
     def taken(self, path: Path, key: str, recipe: Recipe) -> bool:
@@ -314,11 +323,17 @@ class Journal:
 
     def _keep(self, key: str, outcome: Outcome) -> None:
         self._outcomes[key] = outcome
+        if outcome["error"]:
+            return
+        picture = _picture(key)
+        if (before := self._keys.get(picture, key)) != key:
+            self._outcomes.pop(before, None)  # of another library or policy: it holds no more
+        self._keys[picture] = key
         if outcome["file"]:
-            self._files[str(outcome["file"]).casefold()] = _picture(key)
-            self._pictures[_picture(key)] = str(outcome["file"])
-        elif not outcome["error"]:
-            self._pictures.pop(_picture(key), None)
+            self._files[str(outcome["file"]).casefold()] = picture
+            self._pictures[picture] = str(outcome["file"])
+        else:
+            self._pictures.pop(picture, None)
 
     def _told(self, outcome: Outcome) -> Outcome:
         path = str(self.folder / outcome["file"]) if outcome["file"] else None

@@ -92,7 +92,11 @@ def _lines(name: str, wildcards: Path | None) -> list[str]:
     file = (wildcards / f"{name}.txt") if wildcards else None
     if file is None or not file.is_file():
         raise MissingError(f"no wildcard __{name}__: {file or f'{name}.txt'} is not there")
-    lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read as UTF-8 text: {error}") from None
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise UsageError(f"{file} holds no line to choose")

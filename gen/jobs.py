@@ -158,9 +158,14 @@ def _txt(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def _csv(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     rows = csv.DictReader(io.StringIO(text), strict=True)
     try:
+        named = [name.strip() for name in rows.fieldnames or () if name.strip()]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise UsageError(f"line 1: two columns of one name: {', '.join(twice)}")
         for row in rows:
             if None in row:
                 raise UsageError(f"line {rows.line_num}: more cells than columns")
+            if not any(v and v.strip() for v in row.values()):  # as spreadsheets end a table
+                continue
             yield rows.line_num, {k.strip(): v.strip() for k, v in row.items() if k and v}
     except csv.Error as error:
         raise UsageError(f"line {rows.line_num}: not CSV: {error}") from None

@@ -25,7 +25,8 @@ MAX_JSON = 2**20  # bytes
 _OWN = "Firsthand"
 _HASH = re.compile(r"(0x)?([0-9a-f]{10,64})", re.IGNORECASE)
 _ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)\Z", re.IGNORECASE)
-_EDITED = re.compile(r"\[[^\[\]]*:[^\[\]]*:?[0-9.]+\]|\bAND\b|\bBREAK\b")
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+_JOINED = re.compile(r"\bAND\b|\bBREAK\b")
 # Settings that say nothing of the pixels, or that a recipe has in fields of its own.
 _SILENT = {
     "Denoising strength", "Hashes", "Init image hash", "Lora hashes", "Lora weights", "TI", "User",
@@ -277,7 +278,7 @@ def _not_repeated(told: Told) -> Iterator[str]:
         yield _shown(f"it was made from {parent}")
     if told.settings.get("samplers", 1) != 1:
         yield _shown(f"{told.settings['samplers']} samplers: the first alone is repeated")
-    if _EDITED.search(told.recipe.prompt):
+    if _is_edited(told.recipe.prompt):
         yield "[from:to:when], AND and BREAK in the prompt are read as plain words"
     gaps = ("steps", "guidance", "sampler", "width")
     if open_ := [name for name in gaps if getattr(told.recipe, name) is None]:
@@ -288,6 +289,13 @@ def _not_repeated(told: Told) -> Iterator[str]:
         yield _shown(f"{key}: {told.settings[key]}")
     if len(left) > _MOST:
         yield f"{len(left) - _MOST:,} further settings"
+
+
+def _is_edited(prompt: str) -> bool:
+    """Whether it changes while it is painted: `[from:to:when]`, or is put together."""
+    inside = _BRACKETS.findall(prompt)
+    timed = any(":" in each and each[-1] in "0123456789." for each in inside if each)
+    return timed or bool(_JOINED.search(prompt))
 
 
 def _usual(key: str, value: Any) -> bool:

@@ -55,7 +55,7 @@ class FolderSource:
         if not path.exists():
             raise UsageError(f"no such file or folder: {path}")
         self._path = path.resolve()
-        self.name = name or self._path.name
+        self.name = _utf8(name or self._path.name)
 
     def items(self) -> Iterator[Item]:
         if self._path.is_file():

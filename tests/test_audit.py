@@ -146,6 +146,21 @@ def test_the_html_report_needs_no_other_file(
     assert not re.search(r'src="(?!data:)|<link|@import|url\(', html)
 
 
+def test_a_report_shows_so_many_and_tells_of_the_others(
+    entries: list[Path], checker: Checker, library: Library, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    rows = list(audit(entries, checker, hashes_only))
+    monkeypatch.setattr(report, "_ILLUSTRATED", 1)
+    report.write_html(rows, tmp_path / "r.html", library, title="Entries")
+    html = (tmp_path / "r.html").read_text("utf-8")
+    blocked = [row for row in rows if row["decision"] == "block"]
+    assert all(row["path"] in html for row in rows)
+    assert html.count("checked picture</figcaption>") == 1 < len(blocked)
+    assert html.count("<article>") == len(rows) - 2
+    assert html.count(blocked[1]["matches"][0]["uri"]) >= 2
+
+
 def test_the_report_outlines_what_is_shared(
     entries: list[Path], known_folder: Path, tmp_path: Path
 ) -> None:

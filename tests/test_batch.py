@@ -29,7 +29,8 @@ from tests.test_jobs import written
 from tests.test_library import fingerprint, new
 from tests.test_studio import Held, PhotoPainter
 from ui.cli import build
-from ui.wiring import hold_for_review
+from ui.settings import load_settings
+from ui.wiring import batch_basis, hold_for_review
 
 PROMPTS = "grass.png\ncoffee.png\nihc.png\n"
 
@@ -306,3 +307,34 @@ def test_what_another_library_finds_is_made_and_checked_again(
     assert second[2]["file"] == first[2]["file"]
     assert [str(file) for file in out.glob("*.png")] == [second[2]["file"]]
     assert rows(library.version) == (0, second)
+
+
+def test_an_earlier_basis_brings_no_file_back(
+    tmp_path: Path, checker: Checker, library: Library
+) -> None:
+    """Neither one that a stricter policy took away, nor one that the user did."""
+    out, jobs = tmp_path / "out", jobs_of(tmp_path, "grass.png\n")
+    strict = Checker(hashes_only(), library, replace(hash_policy(), min_detail=101))
+
+    def row(each: Checker, basis: str) -> Outcome:
+        here = Here(studio(each))
+        tasks = plan(jobs, here, basis=basis)
+        with Journal(out) as journal:
+            list(run(tasks, here, journal))
+            (outcome,) = journal.outcomes(tasks)
+            return outcome
+
+    for checked_by, basis in ((checker, "one"), (strict, "two"), (checker, "one")):
+        outcome = row(checked_by, basis)
+        files = [str(file) for file in out.glob("*.png")]
+        assert files == ([outcome["file"]] if checked_by is checker else [])
+    Path(outcome["file"]).unlink()
+    assert Path(row(checker, "one")["file"]).exists()
+
+
+def test_labels_and_formats_are_part_of_what_a_batch_rests_on(library: Library) -> None:
+    plain = load_settings()
+    changes: list[dict[str, Any]] = [{"label": "cn"}, {"format": "jpeg"}, {"mark": True}]
+    others = [replace(plain, **change) for change in changes]
+    told = {batch_basis(settings, library) for settings in (plain, *others, plain)}
+    assert len(told) == 4

@@ -424,3 +424,32 @@ def test_a_file_name_that_is_not_utf8_costs_no_report(tmp_path: Path, indexed: P
     (row,) = map(json.loads, files[0].read_text("utf-8").splitlines())
     assert row["path"] == str(odd)
     assert all("caf" in file.read_text("utf-8-sig") for file in files)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_indexed_and_audited(
+    tmp_path: Path, indexed: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    odd.mkdir()
+    (odd / "a.png").write_bytes((PHOTOS / "coffee.png").read_bytes())
+    assert firsthand("audit", odd, "--no-groups").returncode == 1
+    done = firsthand("index", "add", odd)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_results_survive_an_output_that_cannot_take_them(
+    tmp_path: Path, indexed: Path, closed: bool
+) -> None:
+    """ASCII alone, or none at all."""
+    entry = tmp_path / "狐狸.png"
+    entry.write_bytes((PHOTOS / "coffee.png").read_bytes())
+    command = [*FIRSTHAND, "audit", str(entry), "--json", str(tmp_path / "r.jsonl")]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-' if closed else 'exec "$@"', "sh", *command],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    (row,) = map(json.loads, (tmp_path / "r.jsonl").read_text("utf-8").splitlines())
+    assert row["path"] == str(entry)
+    assert closed or "\\u72d0" in done.stdout

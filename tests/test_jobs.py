@@ -113,3 +113,10 @@ def test_a_count_is_read_to_its_last_digit(tmp_path: Path, count: Any) -> None:
     line = json.dumps({"prompt": "a fox", "count": count})
     with pytest.raises(UsageError, match="count is a whole number from 1 to 100,000"):
         read_jobs(written(tmp_path, "j.jsonl", line))
+
+
+def test_columns_have_one_name_each_and_empty_rows_are_no_jobs(tmp_path: Path) -> None:
+    jobs = read_jobs(written(tmp_path, "j.csv", "prompt,seed\na fox,1\n,\n , \nb,2\n"))
+    assert [(job.number, job.recipe.prompt) for job in jobs] == [(1, "a fox"), (2, "b")]
+    with pytest.raises(UsageError, match="two columns of one name: prompt"):
+        read_jobs(written(tmp_path, "j.csv", "prompt, prompt\na,b\n"))

@@ -21,7 +21,7 @@ from tests.test_batch import Flaky, batch
 from tests.test_jobs import written
 from tests.test_studio import Held
 from ui import pages
-from ui.pages import Thumbnails, write_pages
+from ui.pages import Thumbnails, withdraw, write_pages
 from ui.report import pace
 
 PROMPTS = "grass.png\ncoffee.png\nbad <script>alert(1)</script>\nihc.png\n"
@@ -120,3 +120,21 @@ def test_ten_thousand_pictures_are_twenty_sheets(
     assert 'href="%231%3F.png"' in sheet
     assert len(list((tmp_path / "out").glob("contact-sheet*.html"))) == 20
     assert '<a href="contact-sheet-20.html">20</a>' in sheet
+
+
+def test_what_is_no_longer_clear_is_on_no_sheet_and_no_thumbnail(
+    tmp_path: Path, library: Library, checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PER_SHEET", 1)
+    rows = made(tmp_path, checker)
+    out = tmp_path / "out"
+    written_pages(tmp_path, rows, library)
+    assert (out / "contact-sheet-2.html").exists()
+    assert (out / ".thumbnails.jsonl").read_text().count("data:image") == 2
+    withheld = [{**row, "decision": "review", "file": None} for row in rows]
+    written_pages(tmp_path, withheld, library)
+    assert not (out / "contact-sheet-2.html").exists()
+    assert (out / ".thumbnails.jsonl").read_text() == ""
+    written_pages(tmp_path, rows, library)
+    withdraw(out)
+    assert not [*out.glob("contact-sheet*"), *out.glob(".thumbnails*")]

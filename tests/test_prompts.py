@@ -14,6 +14,8 @@ from gen.pipeline import Painter, load
 from provenance.errors import MissingError, UsageError
 from provenance.recipe import Recipe
 from tests import tiny_pipelines
+from ui.cli.batches import _dressed
+from ui.settings import load_settings
 
 LONG = "a fox and a bear walk in the snow at night, " * 12  # 156 tokens
 
@@ -172,3 +174,17 @@ def test_styles_go_around_the_prompt(tmp_path: Path) -> None:
         styled(made, ["ink"], file)
     with pytest.raises(MissingError, match="no styles"):
         styled(made, ["ink"], tmp_path / "none.csv")
+
+
+def test_a_wildcard_file_in_another_coding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "animal.txt").write_bytes("狐狸".encode("gbk"))
+    with pytest.raises(UsageError, match=r"animal\.txt cannot be read as UTF-8"):
+        expanded(Recipe("an __animal__", seed=1), tmp_path)
+
+
+def test_a_batch_chooses_among_the_words_of_a_style(tmp_path: Path) -> None:
+    rows = 'name,prompt,negative_prompt\nlit,"{prompt}, {a|a} light",\n'
+    (tmp_path / "styles.csv").write_text(rows)
+    (tmp_path / "j.txt").write_text("a fox\n")
+    (job,) = _dressed(tmp_path / "j.txt", load_settings(home=tmp_path), [], ["lit"])
+    assert job.recipe.prompt == "a fox, a light"

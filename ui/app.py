@@ -143,8 +143,11 @@ def _inputs(usual: Recipe) -> list[Any]:
         count = gr.Slider(1, MOST_PICTURES, 1, step=1, label="Pictures", elem_id="count")
         seed = gr.Number(-1, label="Seed (-1: random)", precision=0, minimum=-1, elem_id="seed")
     with gr.Row():
-        steps = gr.Slider(1, 60, usual.steps, step=1, label="Steps", elem_id="steps")
-        guidance = gr.Slider(0, 12, usual.guidance, step=0.5, label="Guidance", elem_id="guidance")
+        most = max(60, usual.steps or 0), max(12.0, usual.guidance or 0)
+        steps = gr.Slider(1, most[0], usual.steps, step=1, label="Steps", elem_id="steps")
+        guidance = gr.Slider(
+            0, most[1], usual.guidance, step=0.5, label="Guidance", elem_id="guidance"
+        )
         retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
     previews = gr.Checkbox(
         False,
@@ -197,7 +200,10 @@ def _take_uploads_only(picture: gr.Image) -> None:
         uploads = Path(get_upload_folder()).resolve()
         if payload and not Path(payload.path or "").resolve().is_relative_to(uploads):
             raise gr.Error("give the picture as an upload")
-        return preprocess(payload)
+        try:
+            return preprocess(payload)
+        except (OSError, ValueError) as error:  # of Pillow, for what is no picture
+            raise gr.Error(f"the picture cannot be read: {error}") from None
 
     async def fetched(place: Any) -> Any:
         if str(place).lower().startswith(("http:", "https:")):

@@ -7,7 +7,7 @@ import base64
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from ui.report import render
 EVIDENCE = "evidence.html"
 PER_SHEET = 500  # pictures
 MAX_ILLUSTRATED = 500  # rows of the evidence page whose references are shown as pictures
+_THUMBNAILS = ".thumbnails.jsonl"
 SIDE = 160  # pixels of a thumbnail's longest side
 
 
@@ -34,7 +35,7 @@ class Thumbnails:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file = folder / ".thumbnails.jsonl"
+        self._file = folder / _THUMBNAILS
         self._known: dict[str, list[Any]] = {}
         with suppress(OSError):
             for line in self._file.read_bytes().splitlines():
@@ -54,6 +55,12 @@ class Thumbnails:
         _, uri, width, height = self._known[name]
         return {"uri": uri, "width": width, "height": height}
 
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forgets all others, on disk too."""
+        self._known = {name: made for name, made in self._known.items() if name in names}
+        lines = (json.dumps([name, *made]) for name, made in self._known.items())
+        write_whole(self._file, "\n".join(lines).encode())
+
     def _keep(self, name: str, made: list[Any]) -> None:
         self._known[name] = made
         with self._file.open("a") as file:
@@ -63,6 +70,13 @@ class Thumbnails:
 def sheet_name(number: int) -> str:
     """The file of a contact sheet; they count from 1."""
     return "contact-sheet.html" if number == 1 else f"contact-sheet-{number}.html"
+
+
+def withdraw(folder: Path) -> None:
+    """Takes the contact sheets away, and all thumbnails: what is on them may not be clear now."""
+    for page in folder.glob("contact-sheet*.html"):
+        page.unlink()
+    (folder / _THUMBNAILS).unlink(missing_ok=True)
 
 
 def write_pages(
@@ -79,12 +93,16 @@ def write_pages(
     }
     clear = [row for row in rows if row["file"] and status(row) == "clear"]
     others = [row for row in rows if status(row) != "clear"]
+    thumbnails.keep_only({Path(row["file"]).name for row in clear})
     starts = range(0, max(len(clear), 1), PER_SHEET)
     sheets = [(number, sheet_name(number)) for number in range(1, len(starts) + 1)]
     for (number, name), start in zip(sheets, starts, strict=True):
         shown = [_contact(row, thumbnails) for row in clear[start : start + PER_SHEET]]
         facts = {"shown": shown, "number": number, "sheets": sheets, "others": len(others)}
         write_whole(folder / name, render("contact-sheet.html", **facts, **told))
+    for page in folder.glob("contact-sheet-*.html"):
+        if page.name not in {name for _, name in sheets}:
+            page.unlink()
     shown = list(_evidence(others, index))
     write_whole(
         folder / EVIDENCE, render("evidence-page.html", shown=shown, sheet=sheet_name(1), **told)

@@ -31,6 +31,7 @@ _STYLE = {
     "failed": "magenta",
 }
 _CLEAR_SHOWN = 200
+_ILLUSTRATED = 500  # pictures that are not clear; the others in words
 _GROUPS_SHOWN = 100
 _LINES_SHOWN = 40
 _ORDER = ("block", "review", "unreadable", "failed", "clear")
@@ -44,7 +45,7 @@ def output() -> Console:
 def progress() -> Progress:
     """A progress bar on standard error; prints above it through its console."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     remaining = TimeRemainingColumn()
     return Progress(*columns, remaining, console=console, transient=True, redirect_stdout=False)
 
@@ -52,7 +53,7 @@ def progress() -> Progress:
 def batch_progress() -> Progress:
     """The same, for a batch: what `pace` tells in place of a guess at the time that is left."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn())
     told = TextColumn("{task.fields[pace]}")
     return Progress(*columns, told, console=console, transient=True, redirect_stdout=False)
 
@@ -199,7 +200,7 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
         title=title,
         counts=[(name, counts[name]) for name in _ORDER if counts[name]],
         total=len(rows),
-        shown=[_shown(row, index) for row in ordered if status(row) != "clear"],
+        shown=_evidence([row for row in ordered if status(row) != "clear"], index),
         clear=[_shown(row, index) for row in clear],
         groups=[group_evidence(groups[number], rows) for number in list(groups)[:_GROUPS_SHOWN]],
         groups_hidden=max(0, len(groups) - _GROUPS_SHOWN),
@@ -211,6 +212,15 @@ def write_html(rows: Sequence[Row], path: Path, index: Index, *, title: str) -> 
 
 def _shown(row: Row, index: Index) -> dict[str, Any]:
     return {**evidence(row, index), "says": says(row)}
+
+
+def _evidence(rows: Sequence[Row], index: Index) -> list[dict[str, Any]]:
+    """The first few hundred with pictures: a browser opens no page with thousands."""
+    told = [{**_shown(row, index), "illustrated": True} for row in rows[:_ILLUSTRATED]]
+    for row in rows[_ILLUSTRATED:]:
+        words = {"name": row["path"], "status": status(row), "says": says(row)}
+        told.append({**row, **words, "shown": row["matches"][:3], "illustrated": False})
+    return told
 
 
 def write_calibration(outcome: "Outcome", path: Path) -> None:

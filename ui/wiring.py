@@ -284,9 +284,10 @@ def known(settings: Settings) -> Iterator[Known | None]:
         yield judge
 
 
-def check_basis(settings: Settings, library: Library) -> str:
-    """What a batch's verdicts rest on: policy, calibration and library as they are."""
-    return f"{load_policy(settings.policy)} {library.calibration} {library.version}"
+def batch_basis(settings: Settings, library: Library) -> str:
+    """What a batch's verdicts and files rest on: policy, calibration, library, labels."""
+    checked_by = f"{load_policy(settings.policy)} {library.calibration} {library.version}"
+    return f"{checked_by} {style(settings)} {settings.mark}"
 
 
 @contextmanager
@@ -298,7 +299,7 @@ def audit_records(
     The next one goes on from there if this one is stopped; one that reaches its end leaves nothing.
     """
     place = [str(settings.library), checker.policy.name, *(str(path.resolve()) for path in roots)]
-    name = hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
+    name = hashlib.sha256("\n".join(place).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     folder = settings.home / "audits" / name
     with ExitStack() as stack:
         grouping, identity = None, "no groups"

@@ -4,8 +4,12 @@ Exit codes: 0 all clear, 1 something is review or block, 2 wrong use, 3 some inp
 read, 4 something is missing or the check cannot run; the worst wins, 2 and 4 before the rest.
 """
 
+import io
+import os
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
@@ -53,6 +57,7 @@ _INDEX_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
 def main() -> None:
     """Runs the command line; every expected error becomes one line and an exit code."""
     one_thread_for_products()
+    _require_streams()
     try:
         build()()
     except UsageError as error:
@@ -67,6 +72,18 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder that may not be written to
         told = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
         _fail(UsageError(told), WRONG_USE)
+    except Exception as error:  # of any library below: no verdict that could be taken for one
+        traceback.print_exc()
+        _fail(CheckError(f"{type(error).__name__}: {error}"), MISSING)
+
+
+def _require_streams() -> None:
+    """Output that a shell has closed goes nowhere; what its encoding lacks is written escaped."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build() -> typer.Typer:

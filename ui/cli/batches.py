@@ -118,14 +118,16 @@ def batch(
     is known of the others. A job that fails is an error on that page and in --json, and is tried
     again by the next run; the exit code is 3. Ctrl-C ends with whole files and pages, and code 130.
     """
-    from gen.batch import Journal, plan, run
+    from gen.batch import JOURNAL, Journal, plan, run
     from gen.names import check_template
     from ui import report
-    from ui.pages import EVIDENCE, Thumbnails, sheet_name, write_pages
+    from ui.pages import EVIDENCE, Thumbnails, sheet_name, withdraw, write_pages
     from ui.settings import load_settings
-    from ui.wiring import check_basis, open_library
+    from ui.wiring import batch_basis, open_library
 
     require_places(json_to, folder=out)
+    if json_to and Path(json_to).resolve() == (out / JOURNAL).resolve():
+        raise UsageError(f"{json_to} is the batch's own journal; give --json another name")
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
@@ -138,21 +140,23 @@ def batch(
         with report.batch_progress() as bar:
             bar.add_task("loading the model", total=None, pace="")
             hands = stack.enter_context(_hands(settings, opened, ray, workers))
-            basis = check_basis(settings, opened)
+            basis = batch_basis(settings, opened)
             tasks = plan(todo, hands, basis=basis, go_on=max_errors is not None)
         journal = stack.enter_context(Journal(out))
         if count := journal.outdated(tasks):
-            say(f"{count:,} were checked by another library or policy: made and checked again", "-")
+            why = "checked by another library or policy, or labelled in another way"
+            say(f"{count:,} were {why}: made and checked again", "-")
+            withdraw(out)
         running = run(tasks, hands, journal, name=name, retries=retries, max_errors=max_errors)
         thumbnails = Thumbnails(out)
         stopped = _watched(running, tasks, journal, thumbnails, json_to)
         rows = journal.outcomes(tasks)
         write_pages(rows, out, opened, thumbnails, title=f"Batch {jobs.name}")
+    write_json(rows, json_to)
     say(report.summary(rows), json_to)
     say(f"see {out / sheet_name(1)} and {out / EVIDENCE}", json_to)
     if left := sum(not journal.settled(task) for task in tasks):
         say(f"left to do: {left:,}; give the same command again to go on", json_to)
-    write_json(rows, json_to)
     raise typer.Exit(STOPPED if stopped else exit_code(rows))
 
 
@@ -160,14 +164,16 @@ def _dressed(
     jobs: Path, settings: "Settings", loras: Sequence[str], styles: Sequence[str]
 ) -> "list[Job]":
     """The file's jobs with the command's own LoRAs and styles."""
-    from gen.expand import styled
+    from gen.expand import expanded, styled
     from gen.jobs import parse_lora, read_jobs
 
     added = tuple(map(parse_lora, loras))
     found = []
     for job in read_jobs(jobs, settings.wildcards):
         recipe = job.recipe.with_changes(loras=(*job.recipe.loras, *added))
-        found.append(replace(job, recipe=styled(recipe, styles, settings.styles)))
+        if styles:
+            recipe = expanded(styled(recipe, styles, settings.styles), settings.wildcards)
+        found.append(replace(job, recipe=recipe))
     return found
 
 

@@ -119,7 +119,9 @@ def write_json(rows: Sequence[dict[str, Any]], target: str | None) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     data = text.encode("utf-8", "backslashreplace")  # file names need not be UTF-8
     if target == "-":
-        sys.stdout.write(data.decode())
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
     else:
         write_whole(Path(target), data)
 

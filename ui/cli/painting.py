@@ -150,13 +150,18 @@ def generate(
             at_once = min(studio.painter.batch, count - len(rows))
             bar.update(task, completed=len(rows) + at_once * done / steps)
 
-        for made in studio.make(recipes, retries=retries, on_step=stepped):
-            file = _save_new(out, made.recipe, made.picture) if made.picture else None
-            row = {**made.to_json(), "path": file, "file": file}
-            if from_file:
-                row |= {"from": str(from_file), "not_repeated": notes}
-            rows.append(row)
-            report.tell(bar, report.line(row), json_to)
+        try:
+            for made in studio.make(recipes, retries=retries, on_step=stepped):
+                file = _save_new(out, made.recipe, made.picture) if made.picture else None
+                row = {**made.to_json(), "path": file, "file": file}
+                if from_file:
+                    row |= {"from": str(from_file), "not_repeated": notes}
+                rows.append(row)
+                report.tell(bar, report.line(row), json_to)
+        except BaseException:
+            if rows:  # what has been saved is told, whatever ends this
+                write_json(rows, json_to)
+            raise
     write_json(rows, json_to)
     raise typer.Exit(exit_code(rows))
 
