@@ -172,7 +172,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
         for place, strip in strips:
             made[place] = (_finite(strip) - low) / ((high - low) or 1.0) * 255
         return Image.fromarray(made).convert("RGB")
-    largest = 65535 if image.mode != "I" else int(values.max())
+    largest = int(values.max())  # under 256: eight bits in a larger box, as Pillow itself makes
     for place, strip in strips:
         if largest > 65535:
             made[place] = np.clip(strip / 2**23 * 255, 0, 255)

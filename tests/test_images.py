@@ -232,9 +232,10 @@ def test_pictures_are_made_plain_the_same_in_strips(mode: str) -> None:
     assert (made == (right if right.ndim == 3 else right[..., None])).all()
 
 
-def test_a_dark_picture_of_sixteen_bits_stays_dark() -> None:
-    dark = Image.fromarray(np.full((8, 8), 200, np.uint16))
-    assert np.asarray(read_picture(saved(dark, "PNG")).image).max() == 0
+def test_eight_bits_in_a_larger_box_are_read_as_they_are() -> None:
+    photo = Image.effect_noise((64, 64), 60)
+    boxed = read_picture(saved(photo.convert("I;16"), "PNG")).image
+    assert (np.asarray(boxed) == np.asarray(photo)[..., None]).all()
 
 
 def test_a_name_that_no_file_can_have_is_refused() -> None:
