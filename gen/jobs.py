@@ -16,6 +16,7 @@ from provenance.recipe import MAX_SEED, Lora, Recipe
 
 MAX_JOBS_BYTES = 256 * 2**20
 MAX_COUNT = 100_000  # pictures of one line
+MAX_JOBS = 1_000_000  # pictures of one file
 _LORAS = ";"  # between several in one text
 _KNOWN = sorted({field.name for field in fields(Recipe)} | {"size", "count", "n"})
 
@@ -97,6 +98,8 @@ def _jobs(values: Mapping[str, Any], before: int, wildcards: Path | None) -> Ite
             first = first.with_changes(seed=_seed_of(number + 1, prompt))
         for further in range(count):
             number += 1
+            if number > MAX_JOBS:
+                raise UsageError(f"more than {MAX_JOBS:,} pictures; split the file")
             each = first.with_changes(seed=(first.seed or 0) + further)
             yield Job(number, expanded(each, wildcards).validated(), size)
 

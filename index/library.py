@@ -70,6 +70,7 @@ class Library:
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
+        _require_utf8(folder)
         self.folder = folder
         self._catalog = catalog
         self._lock = threading.RLock()
@@ -311,6 +312,14 @@ class Library:
         shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
         held = self._catalog.values(pictures, names)
         return [each.candidates(shown, held) for each in asked]
+
+
+def _require_utf8(folder: Path) -> None:
+    """FAISS opens no file by another name."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"a library's folder needs a name in UTF-8, got {str(folder)!r}") from None
 
 
 def _calibrated(calibration: Calibration | None, references: int) -> str:

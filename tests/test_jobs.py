@@ -115,6 +115,14 @@ def test_a_count_is_read_to_its_last_digit(tmp_path: Path, count: Any) -> None:
         read_jobs(written(tmp_path, "j.jsonl", line))
 
 
+def test_a_file_has_only_so_many_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gen.jobs.MAX_JOBS", 7)
+    line = '{"prompt": "a | b | c", "count": %d}\n'
+    assert len(read_jobs(written(tmp_path, "j.jsonl", line % 1))) == 4
+    with pytest.raises(UsageError, match="line 1: more than 7 pictures; split the file"):
+        read_jobs(written(tmp_path, "j.jsonl", line % 2))
+
+
 def test_columns_have_one_name_each_and_empty_rows_are_no_jobs(tmp_path: Path) -> None:
     jobs = read_jobs(written(tmp_path, "j.csv", "prompt,seed\na fox,1\n,\n , \nb,2\n"))
     assert [(job.number, job.recipe.prompt) for job in jobs] == [(1, "a fox"), (2, "b")]

@@ -200,6 +200,11 @@ def test_a_newer_schema_is_refused(library: Library) -> None:
         Library.open(library.folder)
 
 
+def test_a_folder_that_faiss_cannot_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name in UTF-8"):
+        Library.create(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), hashes_only().specs)
+
+
 def test_one_writer_at_a_time(library: Library) -> None:
     with (
         library.writing(),
