@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image, UnidentifiedImageError
 from selenium import webdriver
 from selenium.common.exceptions import ElementClickInterceptedException
@@ -325,6 +326,14 @@ def test_only_an_upload_can_be_begun_with(page: Page, tmp_path: Path) -> None:
             assert b"event: error" in said
             assert b"event: complete" not in said
     assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_an_upload_that_is_no_picture_is_said_to_be_none(page: Page, tmp_path: Path) -> None:
+    begun = tmp_path / "begun.png"
+    begun.write_bytes(b"this is no picture")
+    client = Client(page.driver.current_url, verbose=False)
+    with pytest.raises(AppError, match="the picture cannot be read"):
+        client.predict("a fox", init=handle_file(begun), api_name="/generate")
 
 
 def test_an_upload_with_transparency_is_the_file_itself(
