@@ -67,10 +67,12 @@ def decoded(pipeline: Any, latents: Any, size: tuple[int, int]) -> list[Image.Im
     own = vae.dtype
     # SDXL's overflows in half precision: its pipeline decodes so too
     upcast = own == torch.float16 and vae.config.get("force_upcast")
-    with torch.no_grad():
-        if upcast:
-            vae.to(torch.float32)
-        picture = vae.decode(_unscaled(vae, latents).to(vae.dtype), return_dict=False)[0]
+    if upcast:
+        vae.to(torch.float32)
+    try:
+        with torch.no_grad():
+            picture = vae.decode(_unscaled(vae, latents).to(vae.dtype), return_dict=False)[0]
+    finally:
         if upcast:
             vae.to(own)
     picture = picture[:, :, 0] if picture.ndim == 5 else picture

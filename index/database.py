@@ -1,7 +1,6 @@
 """The catalog's SQLite file: its tables, their migrations, transactions."""
 
 import json
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from provenance.errors import CheckError, MissingError, VersionMismatch
+from provenance.files import read_only_uri
 from provenance.recipe import Recipe
 from provenance.recipe_match import lookup_keys
 
@@ -76,8 +76,11 @@ class Database:
             raise MissingError(f"no library at {path.parent}; make one with: firsthand index add")
         self._path = path
         with _as_check_error(path):
-            self._fixed = not os.access(path.parent, os.W_OK)
-            self._db = _connection(path, self._fixed)
+            uri = read_only_uri(path, "firsthand index info")
+            self._fixed = uri is not None
+            self._db = sqlite3.connect(
+                uri or path, uri=self._fixed, check_same_thread=False, timeout=30
+            )
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA foreign_keys = ON")
             if not self._fixed:
@@ -166,20 +169,6 @@ class Database:
                 self._db.rollback()
                 raise
             self._db.commit()
-
-
-def _connection(path: Path, fixed: bool) -> sqlite3.Connection:
-    """`fixed`: nothing can be written beside the file, so that it is read as it is, unlocked."""
-    if not fixed:
-        return sqlite3.connect(path, check_same_thread=False, timeout=30)
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists() and wal.stat().st_size:
-        raise CheckError(
-            f"{path} is on a read-only place and its last changes are still in {wal.name}: "
-            "open it once where it can be written, with: firsthand index info"
-        )
-    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    return sqlite3.connect(uri, check_same_thread=False, uri=True)
 
 
 def _lookup_key(part: int, recipe: str) -> int | None:

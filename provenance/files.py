@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from provenance.errors import UsageError
+from provenance.errors import CheckError, UsageError
 
 PARTS = ".firsthand-*.part"
 """What a kill may leave of files that were being written."""
@@ -34,3 +34,20 @@ def given_path(text: str | Path) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise UsageError(f"{text}: there is no such home folder") from None
+
+
+def read_only_uri(path: Path, mend: str) -> str | None:
+    """What SQLite opens to read a file as it is, unlocked; None where it can write beside it.
+
+    Raises CheckError where the last changes lie in another file, which the command `mend` brings
+    into it where it can be written.
+    """
+    if os.access(path.parent, os.W_OK):
+        return None
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise CheckError(
+            f"{path} is on a read-only place and its last changes are still in {wal.name}: "
+            f"open it once where it can be written, with: {mend}"
+        )
+    return f"{path.absolute().as_uri()}?mode=ro&immutable=1"

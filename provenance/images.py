@@ -31,7 +31,7 @@ MAX_PIXELS = 80_000_000  # under Pillow's own warning at 89 million
 MAX_BYTES = 512 * 2**20
 MAX_RATIO = 200  # longest side : shortest side
 # Others, such as EPS, hand what they read to further programs, or are no pictures of the web.
-FORMATS = (
+_FORMATS = (
     "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM",
     "HEIF", "JXL", "TGA",
 )  # fmt: skip
@@ -125,7 +125,7 @@ def _opened(data: bytes) -> Image.Image:
     if too_much := bombs.found(data):
         raise DecodeError(f"too much to decode: {too_much}")
     Image.init()
-    opened = Image.open(io.BytesIO(data), formats=[each for each in FORMATS if each in Image.OPEN])
+    opened = Image.open(io.BytesIO(data), formats=[each for each in _FORMATS if each in Image.OPEN])
     if not bombs.is_sound(opened.info.get("exif") or b""):
         raise DecodeError("too much to decode: EXIF that is larger than its block")
     width, height = opened.size

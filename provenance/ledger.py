@@ -7,7 +7,6 @@ make a new chain; a copy of the last digest, kept elsewhere, is what such a chai
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from provenance.errors import CheckError, MissingError
+from provenance.files import read_only_uri
 from provenance.fingerprint import Fingerprint, Fingerprinter, Value, Vector
 from provenance.hashes import PDQ, hash_descriptors
 from provenance.images import read_picture
@@ -109,13 +109,15 @@ class Ledger:
         self._path = path
         self._numbers: list[int] = []
         self._held: dict[str, Vector] = {name: np.empty((0, 4), np.uint64) for name in _APART}
-        fixed = not create and not os.access(path.parent, os.W_OK)
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
         with self._errors():
-            self._db = _connection(path, fixed)
+            uri = None if create else read_only_uri(path, "firsthand ledger verify")
+            self._db = sqlite3.connect(
+                uri or path, uri=uri is not None, timeout=30, isolation_level=None
+            )
             self._db.row_factory = sqlite3.Row
-            if not fixed:
+            if uri is None:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             if not self._one("PRAGMA user_version"):
@@ -298,20 +300,6 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise CheckError(f"the ledger {self._path} cannot be used: {error}") from error
-
-
-def _connection(path: Path, fixed: bool) -> sqlite3.Connection:
-    """`fixed`: nothing can be written beside the file, so that it is read as it is, unlocked."""
-    if not fixed:
-        return sqlite3.connect(path, timeout=30, isolation_level=None)
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists() and wal.stat().st_size:
-        raise CheckError(
-            f"{path} is on a read-only place and its last entries are still in {wal.name}: "
-            "open it once where it can be written, with: firsthand ledger verify"
-        )
-    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    return sqlite3.connect(uri, isolation_level=None, uri=True)
 
 
 @cache

@@ -160,6 +160,13 @@ def overlapping(entries: int, size: int) -> bytes:
     return head + b"".join(rows) + bytes(4 + size)
 
 
+def nested(entries: int) -> bytes:
+    """An EXIF block each of whose entries is said to be another directory of as many."""
+    head = b"MM\0*\0\0\0\x08" + struct.pack(">H", entries)
+    rows = (struct.pack(">HHII", 0x8769, 4, 1, 10 + n) for n in range(entries))
+    return head + b"".join(rows) + bytes(4) + b"\xff" * 12 * entries
+
+
 def with_scans(count: int) -> bytes:
     """A progressive JPEG whose last scan is there so many times more."""
     data = saved(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
@@ -190,9 +197,21 @@ def png_exif(block: bytes, junk: int = 0) -> bytes:
         (saved(Image.new("RGB", (8, 8)), "WEBP", exif=overlapping(2000, 10_000)), "EXIF that"),
         (saved(Image.new("RGB", (8, 8)), "AVIF", exif=overlapping(2000, 10_000)), "EXIF that"),
         (overlapping(2000, 10_000), "a TIFF whose directory"),
+        (png_exif(nested(60_000)), "EXIF that is larger"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n{} loop\n", "not an image"),
     ],
-    ids=["scans", "long comments", "comments", "PNG", "late", "WebP", "AVIF", "TIFF", "EPS"],
+    ids=[
+        "scans",
+        "long comments",
+        "comments",
+        "PNG",
+        "late",
+        "WebP",
+        "AVIF",
+        "TIFF",
+        "nested",
+        "EPS",
+    ],
 )
 def test_what_costs_a_decoder_too_much_is_not_decoded(data: bytes, message: str) -> None:
     with pytest.raises(DecodeError, match=message):

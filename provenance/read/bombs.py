@@ -33,7 +33,7 @@ def found(data: bytes) -> str | None:
         return f"a GIF with more than {MAX_COMMENTS:,} bytes of comments"
     if any(part.too_large or not is_sound(part.data) for part in blocks if part.kind == "exif"):
         return "EXIF that is larger than its block"
-    if is_tiff(data) and _claimed(data) > 2 * len(data) + _ROOM:
+    if is_tiff(data) and _overlaps(data):
         return "a TIFF whose directory is larger than the file"
     return None
 
@@ -41,7 +41,7 @@ def found(data: bytes) -> str | None:
 def is_sound(exif: bytes) -> bool:
     """Whether an EXIF block, with or without its `Exif` prefix, is as large as what it holds."""
     block = exif.removeprefix(b"Exif\0\0")
-    return len(block) <= MAX_EXIF and _claimed(block) <= 2 * len(block) + _ROOM
+    return len(block) <= MAX_EXIF and not _overlaps(block)
 
 
 def is_tiff(data: bytes) -> bool:
@@ -76,9 +76,12 @@ def _scans(data: bytes) -> int:
     return count
 
 
-def _claimed(block: bytes) -> int:
-    """Bytes that the values of the first directory, and of those in it, are said to have."""
-    reader = _Reader(block)
+def _overlaps(block: bytes) -> bool:
+    """Whether the first directory, those in it and their values claim far more bytes than it has.
+
+    Ends as soon as they do: directories that lie on each other are not all walked.
+    """
+    reader, most = _Reader(block), 2 * len(block) + _ROOM
     total, todo, seen = 0, [reader.first], set[int]()
     while todo:
         at = todo.pop()
@@ -86,10 +89,12 @@ def _claimed(block: bytes) -> int:
             continue
         seen.add(at)
         for tag, size, value in reader.entries(at):
-            total += size
+            total += size + reader.entry
+            if total > most:
+                return True
             if tag in _INNER:
                 todo.append(value)
-    return total
+    return False
 
 
 class _Reader:
@@ -101,6 +106,7 @@ class _Reader:
         big = is_tiff(block) and b"+" in block[2:4]
         self._count, self._next = struct.Struct(order + "HQ"[big]), struct.Struct(order + "IQ"[big])
         self._entry = struct.Struct(order + ("HHII", "HHQQ")[big])
+        self.entry = self._entry.size
         self.first = self._at(self._next, 8 if big else 4) if is_tiff(block) else 0
 
     def entries(self, at: int) -> Iterator[tuple[int, int, int]]:

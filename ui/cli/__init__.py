@@ -55,7 +55,8 @@ _INDEX_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
 
 
 def main() -> None:
-    """Runs the command line; every expected error becomes one line and an exit code."""
+    """Runs the command line; an error becomes one line, under its traceback where it is not
+    expected, and an exit code."""
     one_thread_for_products()
     _require_streams()
     try:
