@@ -70,6 +70,15 @@ def test_what_is_held_out_is_never_drawn_and_always_asked() -> None:
         assert not any(scenes.held_out(name, scene.setting) for name in scene.names)
 
 
+def test_sizes_are_taught_more_often_than_they_are_asked_for() -> None:
+    rng = random.Random(2)
+    taught = Counter(scene.size for scene in _scenes(3000) if len(scene.objects) == 1)
+    asked = Counter(scenes.asked_scene(rng, 1).size for _ in range(1000))
+    for size in ("tiny", "big", "huge"):
+        assert taught[size] / taught.total() > 1.5 * asked[size] / asked.total() > 0
+    assert taught[""] > 0
+
+
 def test_about_a_twentieth_is_held_out() -> None:
     seen = {name: [s for s in SETTINGS if not scenes.held_out(name, s)] for name in OBJECTS}
     assert min(map(len, seen.values())) >= 8
@@ -91,7 +100,7 @@ def test_everything_occurs() -> None:
     assert {scene.relation for scene in drawn} == {"", *scenes.RELATIONS}
     assert {scene.size for scene in drawn} == set(scenes.SIZES)
     counts = Counter(len(scene.objects) for scene in drawn)
-    assert 0.35 < counts[1] / len(drawn) < 0.45
+    assert 0.55 < counts[1] / len(drawn) < 0.65
 
 
 def _overlap(front: Body, behind: Body) -> float:

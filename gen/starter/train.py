@@ -265,6 +265,9 @@ def main() -> None:
     parser.add_argument("--sprites", type=Path, default=Path("../shared/data/sprites"))
     parser.add_argument("--count", type=int, default=100_000, help="scenes to draw")
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument(
+        "--rate", type=float, default=2e-3, help="highest of `flow`; less for a run that was begun"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--model", type=Path, default=Path(__file__).parent / "model")
     args = parser.parse_args()
@@ -272,7 +275,7 @@ def main() -> None:
     stages: dict[str, Callable[[], None]] = {
         "begin": lambda: begin(args.run, args.model),
         "scenes": lambda: render(args.run, args.sprites, args.count, args.threads),
-        "flow": lambda: train_flow(args.run, args.steps),
+        "flow": lambda: train_flow(args.run, args.steps, rate=args.rate),
         "decoder": lambda: train_decoder(args.run, args.steps),
         "export": lambda: export(args.run, args.model),
         "sample": lambda: sample(args.run),

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import random
+from collections.abc import Sequence
 from functools import cache
 
 from gen.starter.scenes.objects import FLY, OBJECTS, SWIM, THINGS
@@ -10,6 +11,12 @@ from gen.starter.scenes.scene import RELATIONS, SIZES, Placed, Scene
 from gen.starter.scenes.settings import SETTINGS
 
 _ROW = (0.16, 0.5, 0.84)  # where three stand
+
+# Sizes of single objects, each as often as it stands here. In training those of more than half of
+# the picture come more often than they are asked for: whole scenes alone show them, and an object
+# of another size is another thing to learn.
+_ASKED = ("",) * 6 + ("tiny", "small", "big", "huge")
+_TAUGHT = ("",) * 2 + ("tiny",) * 3 + ("small",) + ("big",) * 3 + ("huge",) * 4
 
 
 def held_out(name: str, setting: str) -> bool:
@@ -28,9 +35,9 @@ def _one_in_twenty(text: str) -> bool:
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """One object (40 %), two (45 %), or a count or three different ones."""
+    """One object (60 %), two (30 %), or a count or three different ones."""
     dice = rng.random()
-    count = 1 if dice < 0.4 else 2 if dice < 0.85 else 3
+    count = 1 if dice < 0.6 else 2 if dice < 0.9 else 3
     first = rng.choice(OBJECTS)
     if count == 3 and rng.random() < 0.6:
         names = [first] * rng.choice((2, 3))
@@ -41,7 +48,7 @@ def random_scene(rng: random.Random) -> Scene:
             if other not in names and not any(held_out_together(other, name) for name in names):
                 names.append(other)
     places = [s for s in SETTINGS if not any(held_out(name, s) for name in names)]
-    return _scene(rng, names, rng.choice(places))
+    return _scene(rng, names, rng.choice(places), _TAUGHT)
 
 
 def asked_scene(rng: random.Random, count: int) -> Scene:
@@ -51,11 +58,11 @@ def asked_scene(rng: random.Random, count: int) -> Scene:
         name, setting = rng.choice(
             [p for p in itertools.product(OBJECTS, SETTINGS) if held_out(*p)]
         )
-        return _scene(rng, [name], setting)
+        return _scene(rng, [name], setting, _ASKED)
     names = list(rng.choice(_pairs()))
     rng.shuffle(names)
     places = [s for s in SETTINGS if not any(held_out(name, s) for name in names)]
-    return _scene(rng, names, rng.choice(places))
+    return _scene(rng, names, rng.choice(places), _ASKED)
 
 
 @cache
@@ -63,11 +70,11 @@ def _pairs() -> tuple[tuple[str, str], ...]:
     return tuple(p for p in itertools.combinations(OBJECTS, 2) if held_out_together(*p))
 
 
-def _scene(rng: random.Random, names: list[str], setting: str) -> Scene:
+def _scene(rng: random.Random, names: list[str], setting: str, sizes: Sequence[str]) -> Scene:
     light = rng.choice(SETTINGS[setting].lights)
     size = place = relation = ""
     if len(names) == 1:
-        placed, size, place = _single(rng, names[0], setting)
+        placed, size, place = _single(rng, names[0], setting, sizes)
         objects = [placed]
     elif len(names) == 2 and names[0] != names[1]:
         relation = rng.choice(RELATIONS)
@@ -78,8 +85,10 @@ def _scene(rng: random.Random, names: list[str], setting: str) -> Scene:
     return Scene(setting, light, tuple(objects), rng.getrandbits(32), relation, size, place)
 
 
-def _single(rng: random.Random, name: str, setting: str) -> tuple[Placed, str, str]:
-    word = rng.choice(("", "", "", "", "", "", "tiny", "small", "big", "huge"))
+def _single(
+    rng: random.Random, name: str, setting: str, sizes: Sequence[str]
+) -> tuple[Placed, str, str]:
+    word = rng.choice(sizes)
     size = SIZES[word]
     place = ""
     low, high = size / 2, 1 - size / 2
