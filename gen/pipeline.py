@@ -233,9 +233,17 @@ class DiffusersPainter:
         return self._initials.data(recipe)
 
     def _placed(self) -> None:
-        """Puts the pipeline where the plan says, from wherever it was."""
+        """Puts the pipeline where the plan says, from wherever it was; with more offload where its
+        weights alone are too much."""
         self._encodings.take_off()
-        place(self.pipeline, self.plan)
+        while True:
+            try:
+                place(self.pipeline, self.plan)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not devices.out_of_memory(error):
+                    raise
+            self.plan = replace(self.plan, batch=1).relieved()
         if self.plan.one_core_each:
             exact.one_way(denoiser(self.pipeline))
         self._encodings.put_on(self.pipeline)

@@ -67,6 +67,7 @@ def test_every_command_is_in_the_list_above() -> None:
         (["generate", " "], 2, "prompt is empty"),
         (["generate", "a fox", "--lora", "x:heavy"], 2, "a LoRA is NAME"),
         (["audit", "none"], 2, "no such file or folder"),
+        (["audit", "."], 2, "no pictures in ."),
         (["index", "add", "none"], 2, "no such file or folder"),
         (["index", "remove"], 2, "say what to remove"),
         (["batch", "none.txt", "--out", "o"], 2, "none.txt"),

@@ -228,6 +228,25 @@ def test_with_one_at_a_time_it_offloads_more(specs: dict[str, ModelSpec]) -> Non
     assert "group offload" in str(painter.plan)
 
 
+def test_weights_that_do_not_fit_are_offloaded_more(specs: dict[str, ModelSpec]) -> None:
+    painter = load(specs["sd15"], engine=Engine(batch=2, dtype="float32"),
+                   device=MEMORY_OF_ITS_OWN)  # fmt: skip
+    plain, tries = paint(painter), []
+
+    def fail(*_: Any, **__: Any) -> None:
+        import torch
+
+        tries.append(painter.plan.offload)
+        if len(tries) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    painter.pipeline.unet.register_forward_pre_hook(fail)
+    painter.pipeline.enable_model_cpu_offload = fail
+    assert (paint(painter) == plain).all()
+    assert tries[:3] == ["none", "model", "group"]  # the second time while it was placed
+    assert painter.plan.offload == "group"
+
+
 @pytest.mark.parametrize("family", ["sd15", "flux"])
 def test_offload_changes_the_last_bit_at_most(specs: dict[str, ModelSpec], family: str) -> None:
     """Weights that have moved may be aligned otherwise, and are then summed in another order."""

@@ -93,14 +93,21 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes to read pict
 
 
 def image_files_of(paths: Sequence[Path]) -> list[Path]:
-    """The files that are named, and every image under the folders that are named, each once."""
+    """The files that are named, and every image under the folders that are named, each once.
+
+    Raises UsageError for a path that is not there, and for a folder without pictures: none was
+    looked at then, which is not what an exit code of 0 says.
+    """
     from index.sources import image_files
     from provenance.errors import UsageError
 
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += image_files(path)
+            found = image_files(path)
+            if not found:
+                raise UsageError(f"no pictures in {path}; name files, or a folder that has some")
+            files += found
         elif path.exists():
             files.append(path)
         else:
