@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from provenance.errors import MissingError, UsageError
+from provenance.errors import DecodeError, MissingError, UsageError
 from provenance.files import given_path
 from provenance.images import read_file, read_picture
 from provenance.recipe import Recipe
@@ -46,7 +46,10 @@ class Initials:
         path = given_path(recipe.init)
         if not path.is_file():
             raise MissingError(f"no such init image: {recipe.init}")
-        made = _pixel_hash(_read(path))
+        try:
+            made = _pixel_hash(_read(path))
+        except DecodeError as error:
+            raise DecodeError(f"the picture to begin with, {path.name}: {error}") from None
         if recipe.init_hash and not made.startswith(recipe.init_hash.lower()):
             raise UsageError(f"the recipe asks for init image {recipe.init_hash}; {path} is {made}")
         self.make()

@@ -169,6 +169,11 @@ class Studio:
         self._watching, self._label_preview = watching, label_preview
         self._one_check = Lock()  # threads that paint take early looks
 
+    @property
+    def watches(self) -> bool:
+        """Whether early looks are taken, without which there are no previews."""
+        return self._watching is not None
+
     def make(
         self,
         recipes: Sequence[Recipe],

@@ -61,7 +61,8 @@ class HashStore:
         made = hash_file(path)
         self._known[key] = {"stamp": stamp, **asdict(made)}
         if self._file:
-            write_whole(self._file, json.dumps(self._known, indent=1).encode())
+            with suppress(OSError):  # on a read-only place it is computed again
+                write_whole(self._file, json.dumps(self._known, indent=1).encode())
         return made
 
     def of_folder(self, folder: Path, weights: Iterable[Path]) -> str:

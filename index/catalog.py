@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.descriptors import Descriptors
+from index.descriptors import Descriptors, require_same
 from provenance.errors import CheckError, UsageError
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector
 from provenance.match import Reference
@@ -78,6 +78,8 @@ class Catalog(Descriptors):
         with self._transaction():
             numbers = self._numbers(complete=True)
             for new in batch:
+                made = {value.spec for value in new.fingerprint.values.values()}
+                require_same(tuple(numbers), tuple(made))
                 self._put(new, numbers)
             self._count("changes")
 
@@ -141,6 +143,19 @@ class Catalog(Descriptors):
         values = {row["name"]: _value(row) for row in rows}
         content, width, height, detail = rows[0][:4]
         return Fingerprint(content, width, height, detail, values)
+
+    def there(self, pictures: Sequence[int]) -> list[int]:
+        """Those of the pictures that are still there."""
+        sql = "SELECT id FROM picture WHERE id IN (SELECT value FROM json_each(?))"
+        return [row[0] for row in self._all(sql, json.dumps(pictures))]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file, or with its rows, in words."""
+        unseen = self._one(
+            "SELECT count(*) FROM picture p WHERE NOT EXISTS "
+            "(SELECT 1 FROM reference WHERE picture_id = p.id)"
+        )
+        return super().problems() + ([f"{unseen} pictures that no reference shows"] * bool(unseen))
 
     def last_picture(self) -> int:
         return int(self._one("SELECT coalesce(max(id), 0) FROM picture"))

@@ -86,6 +86,8 @@ class Database:
             if not self._fixed:
                 self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            if not self._one("PRAGMA user_version"):
+                self._require_new(create)
             for part, name in enumerate(("key_of_prompt", "key_of_seed")):
                 self._db.create_function(name, 1, partial(_lookup_key, part), deterministic=True)
             self._migrate()
@@ -111,8 +113,8 @@ class Database:
     @property
     def version(self) -> str:
         """Identity and change count: differs after every change of the references."""
-        meta = dict(self._all("SELECT key, value FROM meta WHERE key IN ('identity', 'changes')"))
-        return f"{meta['identity']}-{meta['changes']}"
+        sql = "SELECT i.value || '-' || c.value FROM meta i, meta c WHERE i.key = 'identity' "
+        return str(self._one(sql + "AND c.key = 'changes'"))
 
     @property
     def removals(self) -> int:
@@ -125,6 +127,14 @@ class Database:
         return [line for line in found if line != "ok"] + (
             [f"{broken} rows point at rows that are not there"] if broken else []
         )
+
+    def _require_new(self, create: bool) -> None:
+        """Raises CheckError where a file without tables is not one that is being made."""
+        if not create or any((self._path.parent / "stores").glob("*.faiss")):
+            raise CheckError(
+                f"{self._path} is empty: damaged, or being made at this moment; put back a copy of "
+                f"it, or remove {self._path.parent} and index anew"
+            )
 
     def _migrate(self) -> None:
         done = self._one("PRAGMA user_version")
@@ -153,7 +163,10 @@ class Database:
         return self._one("SELECT value FROM meta WHERE key = ?", key)
 
     def _one(self, sql: str, *values: Any) -> Any:
-        return self._all(sql, *values)[0][0]
+        rows = self._all(sql, *values)
+        if not rows:
+            raise CheckError(f"the library's catalog {self._path} is damaged: a row is missing")
+        return rows[0][0]
 
     def _all(self, sql: str, *values: Any) -> list[Any]:
         with _as_check_error(self._path):

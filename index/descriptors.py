@@ -27,14 +27,32 @@ class Descriptors(Database):
 
     def declare(self, specs: Sequence[DescriptorSpec]) -> None:
         """Fixes the descriptors of a library without references, or checks that they are these."""
-        if self._one("SELECT count(*) FROM reference"):
-            require_same(self.specs(), specs)
-        elif set(self.specs()) != set(specs):
-            with self._transaction():
+        with self._transaction():
+            if self._one("SELECT count(*) FROM reference"):
+                require_same(self.specs(), specs)
+            elif set(self.specs()) != set(specs):
                 for table in ("vector", "generation", "descriptor"):
                     self._db.execute(f"DELETE FROM {table}")
                 self._declare(specs, complete=True)
                 self._count("changes")
+
+    def require_values(self) -> None:
+        """Raises CheckError unless every picture has a value of each complete descriptor.
+
+        Where one is missing, a search would find too little without saying so.
+        """
+        lacking = self._all(
+            "SELECT name, coalesce(held, 0), pictures FROM descriptor "
+            "JOIN (SELECT count(*) AS pictures FROM picture) LEFT JOIN "
+            "(SELECT descriptor_id, count(*) AS held FROM vector GROUP BY descriptor_id) "
+            "ON descriptor_id = id WHERE complete AND coalesce(held, 0) != pictures"
+        )
+        if lacking:
+            name, held, pictures = lacking[0]
+            raise CheckError(
+                f"{self._path} is damaged: it has {held:,} values of {name} for {pictures:,} "
+                "pictures; put back a copy of it, or index anew"
+            )
 
     def begin(self, specs: Sequence[DescriptorSpec]) -> None:
         """Makes these, and no others, the descriptors that are being added."""

@@ -8,7 +8,7 @@ import json
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,7 +89,9 @@ class Library:
         except OSError as error:
             raise UsageError(f"cannot make a library at {folder}: {error.strerror}") from None
         library = cls(folder, Catalog(folder / "catalog.sqlite", create=True))
-        library._catalog.declare(specs)
+        if set(library.specs) != set(specs):
+            with library.writing() if not len(library) else nullcontext():
+                library._catalog.declare(specs)
         return library
 
     def close(self) -> None:
@@ -126,7 +128,7 @@ class Library:
                 "descriptors": [str(spec) for spec in self.specs],
                 "calibrated": _calibrated(self.calibration, len(self)),
                 **self._adding(),
-                "bytes": sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file()),
+                "bytes": sum(map(_size, self.folder.rglob("*"))),
             }
 
     def _adding(self) -> dict[str, object]:
@@ -309,9 +311,42 @@ class Library:
     def _candidates(self, asked: Sequence[_Asked]) -> list[list[Candidate]]:
         pictures = sorted(set[int]().union(*(each.pictures for each in asked)))
         names = sorted(set[str]().union(*(each.fingerprint.values for each in asked)))
-        shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
-        held = self._catalog.values(pictures, names)
-        return [each.candidates(shown, held) for each in asked]
+        for _ in range(2):  # twice, because another process may change the library meanwhile
+            shown = self._catalog.shown_by(pictures, _SAME_PICTURE_LIMIT)
+            held = self._catalog.values(pictures, names)
+            if not (damaged := self._damaged(pictures, names, shown, held)):
+                return [each.candidates(shown, held) for each in asked]
+        raise CheckError(
+            f"{self.folder} is damaged: {damaged}; put back a copy of it, or index anew"
+        )
+
+    def _damaged(
+        self,
+        pictures: Sequence[int],
+        names: Sequence[str],
+        shown: Mapping[int, Sequence[Reference]],
+        held: Mapping[str, Mapping[int, Value]],
+    ) -> str:
+        """What the catalog lacks of these pictures, in words; a match would go unseen for it."""
+        needed = {"reference": shown} | {
+            f"value of {spec.name}": held.get(spec.name, {})
+            for spec in self.specs
+            if spec.name in names and spec.metric != "features"
+        }
+        lacking = {what: set(pictures) - there.keys() for what, there in needed.items()}
+        there = set(self._catalog.there(sorted(set[int]().union(*lacking.values()))))
+        return ", ".join(
+            f"{len(without & there)} pictures without a {what}"
+            for what, without in lacking.items()
+            if without & there
+        )
+
+
+def _size(path: Path) -> int:
+    """In bytes; a file may go while it is looked at."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size if path.is_file() else 0
+    return 0
 
 
 def _require_utf8(folder: Path) -> None:

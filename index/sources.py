@@ -1,7 +1,9 @@
 """Where references come from. A source lists items; each item can be read later."""
 
+import errno
 import json
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -103,10 +105,13 @@ def _named(error: OSError) -> Path:
 
 
 def _is_file(path: Path) -> bool:
+    """Also what may be one: a link that leads nowhere, or in a circle, by the name of a picture."""
     try:
-        return path.is_file()
-    except OSError:
-        return True
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, RuntimeError):
+        return path.suffix.lower() in SUFFIXES
+    except OSError as error:
+        return error.errno != errno.ELOOP or path.suffix.lower() in SUFFIXES
 
 
 def _says_image(path: Path) -> bool:

@@ -65,6 +65,7 @@ class Stores:
     def write(self) -> None:
         """Writes the stores to disk, so that the next opening need not read every row."""
         self._refresh()
+        self._folder.mkdir(exist_ok=True)
         for name, store in self._stores.items():
             for generation in self._catalog.generations(name):
                 if self._file_problems(generation):
@@ -72,7 +73,7 @@ class Stores:
             self._write(name, store)
         listed = self._listed()
         for file in self._folder.glob("*"):
-            if file.name not in listed:
+            if file.name not in listed and not file.is_dir():
                 file.unlink()
 
     def problems(self, spec: DescriptorSpec) -> Iterator[str]:
@@ -124,10 +125,11 @@ class Stores:
     def _load(self) -> None:
         """The stores from their newest good files; what these lack comes from the catalog."""
         self._specs, self._removals = self._catalog.specs(), self._catalog.removals
-        self._upto = self._catalog.last_picture()
+        self._catalog.require_values()
         self._stores, self._files = {}, []
-        for spec in self._specs:
-            store, upto = self._from_file(spec)
+        read = [(spec, *self._from_file(spec)) for spec in self._specs]
+        self._upto = self._catalog.last_picture()  # now that no file can have more
+        for spec, store, upto in read:
             for ids, rows in self._catalog.vectors(spec, upto, self._upto):
                 store.add(ids, rows)
             self._stores[spec.name] = store

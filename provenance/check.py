@@ -20,6 +20,7 @@ from provenance.verdict import Observation, Policy, Verdict, decide, worth_a_loo
 
 CANDIDATES = 20  # nearest references asked of each descriptor
 _WITHOUT_LOOK = 3  # where no second look may find that a farther one is the right one
+_ATTEMPTS = 3
 
 
 class Asked(NamedTuple):
@@ -95,8 +96,7 @@ class Checker:
     def judge_each(self, pictures: Sequence[Asked]) -> list[Verdict]:
         """The verdicts on several pictures, by one search."""
         policy = self.policy
-        found = self._search([asked.fingerprint for asked in pictures])
-        version, references = self.index.version, len(self.index)
+        found, version, references = self._searched([asked.fingerprint for asked in pictures])
         return [
             decide(
                 Observation(
@@ -115,6 +115,21 @@ class Checker:
     def candidates(self, fingerprint: Fingerprint) -> list[Candidate]:
         """What the search returns, and what the second look found of those that are worth it."""
         return self._looked_at(fingerprint, self._search([fingerprint])[0], self.policy)
+
+    def _searched(
+        self, fingerprints: Sequence[Fingerprint]
+    ) -> tuple[list[list[Candidate]], str, int]:
+        """What the search returns, and the version and size of the library that was searched.
+
+        Once more where another process changed it meanwhile; where that goes on, the verdict names
+        the version before: all of that was searched.
+        """
+        for _ in range(_ATTEMPTS):
+            version, references = self.index.version, len(self.index)
+            found = self._search(fingerprints)
+            if self.index.version == version:
+                break
+        return found, version, references
 
     def _search(self, fingerprints: Sequence[Fingerprint]) -> list[list[Candidate]]:
         count = CANDIDATES if self._looks else _WITHOUT_LOOK

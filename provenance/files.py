@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from provenance.errors import CheckError, UsageError
@@ -13,12 +14,20 @@ PARTS = ".firsthand-*.part"
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Writes aside in the same folder, flushes to disk, renames; several may do so at once.
 
-    `mode` are the permissions that the file has from its first moment, less the umask.
+    `mode` are the permissions that a new file has from its first moment, less the umask; one that
+    was there keeps its own. A link is followed; a pipe or a device is written to as it is.
     """
+    if _is_stream(path):
+        with path.open("ab") as stream:
+            stream.write(data)
+        return
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(PARTS.replace("*", secrets.token_hex(6)))
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            if path.is_file():
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -26,6 +35,13 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether this is a pipe, a device or, as /dev/stdout, another name for what is open."""
+    if not path.exists() or path.is_dir():
+        return False
+    return not path.is_file() or Path("/dev") in path.absolute().parents
 
 
 def given_path(text: str | Path) -> Path:

@@ -6,10 +6,13 @@ Knows nothing of libraries or verdicts. A file that cannot be read is a result, 
 import io
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,19 +89,25 @@ def scan(
         for path in paths:
             yield _scan_one(path, fingerprinter, reading)
         return
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start, (factory, reading))
     waiting: deque[Future[list[Scanned]]] = deque()
     try:
         step = max(1, min(_CHUNK, len(paths) // (workers * _SHARES)))
         for at in range(0, len(paths), step):
-            waiting.append(pool.submit(_work, paths[at : at + step]))
+            with _uninterrupted():  # the first one starts the processes
+                waiting.append(pool.submit(_work, paths[at : at + step]))
             if len(waiting) == _AHEAD * workers:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     except BrokenProcessPool:
         raise CheckError("a worker process died, perhaps out of memory; try --workers 1") from None
+    except BaseException:  # nobody waits for what is in work
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -155,8 +164,29 @@ _process: dict[str, tuple[Fingerprinter, Reading]] = {}
 
 def _start(factory: FingerprinterFactory, reading: Reading) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, which a fingerprinter may load
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _hold_memory()
     _process["state"] = factory(), reading
+
+
+def _end_with_parent() -> None:
+    """A pool's processes do not see that who began them was killed."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are begun in here leave Ctrl-C to the one that began them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _work(paths: Sequence[Path]) -> list[Scanned]:

@@ -293,7 +293,8 @@ def as_match(candidate: Candidate, policy: Policy, likeness: Likeness | None = N
     points = score(candidate, policy)
     why = _why(candidate, policy, likeness)
     points = max(points, _recipe_score(likeness)) if likeness else points
-    chance = 0.0 if candidate.exact else policy.chance(candidate.similarity)
+    exact = candidate.exact and policy.tails
+    chance = 0.0 if exact else policy.chance(candidate.similarity)
     match = Match(
         candidate.reference, candidate.similarity, points, why, chance=chance, likeness=likeness
     )

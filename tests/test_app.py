@@ -39,8 +39,10 @@ from provenance.read import recipe_of
 from provenance.recipe import Recipe
 from provenance.verdict import Decision, Verdict
 from tests.conftest import PHOTOS, hash_policy, hashes_only, labeller, root
+from tests.test_images import overlapping
 from tests.test_studio import Held
-from ui.app import _status, create_app, launch
+from ui.app import _status, create_app
+from ui.server import launch
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -332,8 +334,59 @@ def test_an_upload_that_is_no_picture_is_said_to_be_none(page: Page, tmp_path: P
     begun = tmp_path / "begun.png"
     begun.write_bytes(b"this is no picture")
     client = Client(page.driver.current_url, verbose=False)
-    with pytest.raises(AppError, match="the picture cannot be read"):
+    with pytest.raises(AppError, match=r"the picture to begin with, begun\.png: not an image"):
         client.predict("a fox", init=handle_file(begun), api_name="/generate")
+
+
+def test_an_upload_is_opened_by_nobody_before_it_is_known_to_be_harmless(
+    page: Page, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun.tif"
+    begun.write_bytes(overlapping(2000, 500_000))
+    client = Client(page.driver.current_url, verbose=False)
+    with pytest.raises(AppError, match="too much to decode"):
+        client.predict("a fox", init=handle_file(begun), api_name="/generate")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"prompt": None}, "Prompt: this cannot be taken: None|needs a prompt"),
+        ({"count": None}, "Pictures: this cannot be taken: None"),
+        ({"count": 1.7}, "pictures must be a whole number from 1 to 16, got 1.7"),
+        ({"steps": "4"}, "Steps: this cannot be taken: '4'"),
+        ({"steps": 1.9}, "steps must be a whole number, got 1.9"),
+        ({"retries": 0.5}, "retries must be a whole number from 0 to 5, got 0.5"),
+        ({"sampler": ["Euler"]}, "Sampler: this cannot be taken"),
+        ({"size": ["portrait"]}, "Size: this cannot be taken"),
+        ({"sampler": "Eulerish"}, "Eulerish"),
+    ],
+)
+def test_what_the_page_would_not_send_is_said_to_be_wrong(
+    page: Page, given: dict[str, Any], message: str
+) -> None:
+    client = Client(page.driver.current_url, verbose=False)
+    with pytest.raises(AppError, match=message):
+        client.predict(**{"prompt": "a fox", **given}, api_name="/generate")
+
+
+def test_the_queue_is_the_only_way_in_and_nothing_is_fetched(page: Page) -> None:
+    for path in ("run/generate", "file=http://127.0.0.1:9/x.png"):
+        asked = Request(f"{page.driver.current_url.rstrip('/')}/gradio_api/{path}")
+        if path.startswith("run"):
+            asked.data, asked.headers = b'{"data": ["a fox"]}', {"Content-type": "application/json"}
+        with pytest.raises(HTTPError) as refused:
+            urlopen(asked, timeout=60)
+        assert refused.value.code in (403, 404)
+
+
+def test_the_page_tells_of_the_library_as_it_is(page: Page, studio: Studio, tmp_path: Path) -> None:
+    assert "compared with 2 known pictures" in page.text("status")
+    assert isinstance(studio.checker.index, Library)
+    for name in ("11.png", "12.png"):
+        assert studio.checker.index.remove(uri=str(tmp_path / "gallery" / name)) == 1
+    page.driver.refresh()
+    page.wait(lambda: "The library is empty" in page.text("status"))
 
 
 def test_an_upload_with_transparency_is_the_file_itself(

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -454,3 +457,46 @@ def test_results_survive_an_output_that_cannot_take_them(
     (row,) = map(json.loads, (tmp_path / "r.jsonl").read_text("utf-8").splitlines())
     assert row["path"] == str(entry)
     assert closed or "\\u72d0" in done.stdout
+
+
+def test_a_link_is_removed_by_its_own_name(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    (pictures / "sub").mkdir(parents=True)
+    shutil.copy(PHOTOS / "coffee.png", pictures / "sub" / "real.png")
+    (pictures / "link.png").symlink_to(pictures / "sub" / "real.png")
+    assert firsthand("index", "add", pictures).returncode == 0
+    assert (
+        "1 removed, 1 references left" in firsthand("index", "remove", pictures / "link.png").stdout
+    )
+    found = firsthand("index", "search", PHOTOS / "coffee.png")
+    assert "real.png" in found.stdout
+    assert "link.png" not in found.stdout
+    unknown = firsthand("index", "remove", "--source", "nobody")
+    assert unknown.returncode == 2
+    assert "not in the library: source nobody" in unknown.stderr
+    gone = firsthand("index", "search", tmp_path / "gone.png")
+    assert f"{tmp_path / 'gone.png'}: cannot be read" in gone.stderr
+
+
+def test_serving_ends_as_services_are_stopped_and_leaves_nothing(
+    tmp_path: Path, indexed: Path
+) -> None:
+    """Behind a proxy too, which knows nothing of this machine."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        refused = firsthand("serve", "--port", port)
+        assert refused.returncode == 2
+        assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in refused.stderr
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    with subprocess.Popen(
+        [*FIRSTHAND, "serve", "--port", str(port)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, **proxy, "PYTHONUNBUFFERED": "1"},
+    ) as run:  # fmt: skip
+        assert run.stdout
+        assert any("Running on" in line for line in run.stdout)
+        serving = load_settings().home / "serving" / str(port)
+        assert serving.stat().st_mode & 0o777 == 0o700
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=60)
+    assert not serving.exists()

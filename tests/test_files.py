@@ -1,5 +1,6 @@
 """Files are whole, whoever writes them at the same time; paths are what people mean."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,3 +31,25 @@ def test_a_home_of_nobody_is_told() -> None:
     assert given_path("~").is_absolute()
     with pytest.raises(UsageError, match="no such home folder"):
         given_path("~nobody-of-this-name/x")
+
+
+def test_a_link_is_followed_and_permissions_stay(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    write_whole(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pipe_is_written_to_as_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as thread:
+        read = thread.submit(pipe.read_bytes)
+        write_whole(pipe, b"lines")
+        assert read.result() == b"lines"
+    assert pipe.is_fifo()

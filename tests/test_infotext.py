@@ -7,8 +7,15 @@ import pytest
 from provenance.images import read_picture
 from provenance.label.infotext import infotext
 from provenance.read import recipe_of
-from provenance.read.infotext import parse_infotext
+from provenance.read.found import Text
+from provenance.read.infotext import parse_found
 from provenance.recipe import Lora, Part, Recipe
+
+
+def parse_infotext(text: str) -> Recipe | None:
+    found = parse_found(Text("", "", text))
+    return found.recipe if found else None
+
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "metadata"
 

@@ -192,3 +192,41 @@ def test_a_file_name_need_not_be_utf8(library: Library, known_folder: Path) -> N
     found = library.reference(Path(os.fsdecode(odd)).resolve().as_uri())
     assert found
     assert found.title == "caf?.png"
+
+
+def test_links_that_lead_nowhere_are_told(library: Library, known_folder: Path) -> None:
+    (known_folder / "gone.png").symlink_to("/nowhere/x.png")
+    (known_folder / "loop.png").symlink_to("loop.png")
+    (known_folder / "gone").symlink_to("/nowhere/x")
+    (known_folder / "loop").symlink_to("loop")
+    tally = ingest(FolderSource(known_folder), library, hashes_only)
+    assert sorted(Path(uri).name for uri, _ in tally.unreadable) == ["gone.png", "loop.png"]
+
+
+WORKERS = """
+import sys
+from pathlib import Path
+from provenance.scan import scan
+from tests.conftest import hashes_only
+if __name__ == "__main__":
+    for number, found in enumerate(scan([Path(sys.argv[1])] * 600, hashes_only, workers=2)):
+        if number == 0:
+            print("begun", flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_a_scan_that_is_killed(tmp_path: Path, how: signal.Signals) -> None:
+    """Whoever is left holds the pipe, which then does not end."""
+    (tmp_path / "run.py").write_text(WORKERS)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "run.py", PHOTOS / "coffee.png"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    ) as run:  # fmt: skip
+        assert run.stdout
+        assert run.stdout.readline() == "begun\n"
+        run.send_signal(how)
+        _, errors = run.communicate(timeout=120)
+    assert run.returncode
+    assert errors.count("Traceback") == (how is signal.SIGINT)  # the script's own

@@ -28,7 +28,7 @@ HEAVY = {
         "provenance/local/look.py",
         "provenance/local/pixels.py",
     },
-    "gradio": {"ui/app.py"},
+    "gradio": {"ui/app.py", "ui/server.py"},
     "matplotlib": {"ui/calibration.py"},
     "huggingface_hub": {"gen/hub.py", "provenance/embed/pretrained.py"},
     "typer": {

@@ -219,7 +219,7 @@ def test_a_batch_is_added_whole_or_not_at_all(library: Library, photo: Photo) ->
     print_ = fingerprint(photo("ihc.png"))
     unknown = DescriptorSpec("unknown", "1", "hamming", 64)
     values = {**print_.values, "unknown": Value(unknown, np.zeros(8, np.uint8))}
-    with pytest.raises(KeyError):
+    with pytest.raises(VersionMismatch):
         library.add([good, new("bad", replace(print_, values=values))])
     assert library.reference("good") is None
     assert len(library) == 5
@@ -417,3 +417,71 @@ def test_what_is_no_recipe_any_more_hides_no_reference(library: Library, photo: 
         db.execute('UPDATE reference SET recipe = \'{"prompt": "a", "guidance": Infinity}\'')
     db.close()
     assert names(library, asked) == {"coffee.png"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("vector WHERE picture_id = 1", "is damaged: it has 4 values of"),
+        ("reference WHERE picture_id = 1", "pictures without a reference"),
+    ],
+)
+def test_a_row_that_is_missing_is_no_clear(
+    library: Library, photo: Photo, rows: str, message: str
+) -> None:
+    """What the catalog has lost would not be found, and the search would not know."""
+    shown = next(library.sample(5, 0))[0]
+    (first,) = (r for r, _ in library.sample(5, 0) if r.id == 1)
+    asked = fingerprint(photo(first.title).resize((300, 200)))
+    assert shown
+    library.close()
+    with sqlite3.connect(library.folder / "catalog.sqlite") as db:
+        db.execute(f"DELETE FROM {rows}")
+    with Library.open(library.folder) as again:
+        with pytest.raises(CheckError, match=message):
+            again.search(asked, 5)
+        assert again.verify()
+
+
+def test_a_value_that_goes_while_the_library_is_in_use_is_missed(
+    library: Library, photo: Photo
+) -> None:
+    asked = fingerprint(photo("coffee.png").resize((300, 200)))
+    assert library.search(asked, 5)
+    with sqlite3.connect(library.folder / "catalog.sqlite") as db:
+        db.execute("DELETE FROM vector WHERE descriptor_id = 1")
+    with pytest.raises(CheckError, match="5 pictures without a value of"):
+        library.search(asked, 5)
+
+
+def test_an_emptied_catalog_is_no_new_library(library: Library) -> None:
+    library.build()
+    library.close()
+    (library.folder / "catalog.sqlite").write_bytes(b"")
+    for open_it in (Library.open, lambda folder: Library.create(folder, hashes_only().specs)):
+        with pytest.raises(CheckError, match="is empty: damaged"):
+            open_it(library.folder)
+    assert list((library.folder / "stores").glob("*.faiss"))
+
+
+def test_descriptors_do_not_change_under_one_who_adds(tmp_path: Path, photo: Photo) -> None:
+    specs = hashes_only().specs
+    with Library.create(tmp_path / "l", specs) as first, first.writing():
+        with pytest.raises(UsageError, match="another process is changing"):
+            Library.create(tmp_path / "l", specs[:1])
+        first.add([new("coffee", fingerprint(photo("coffee.png")))])
+        assert first.specs == specs
+    few = fingerprint(photo("grass.png"))
+    few = replace(few, values=dict(list(few.values.items())[:1]))
+    with Library.open(tmp_path / "l") as again, pytest.raises(VersionMismatch):
+        again.add([new("grass", few)])
+
+
+def test_what_else_is_in_the_folder_of_the_stores_stays(library: Library, photo: Photo) -> None:
+    (library.folder / "stores" / "lost+found").mkdir(parents=True)
+    library.build()
+    assert (library.folder / "stores" / "lost+found").is_dir()
+    shutil.rmtree(library.folder / "stores")
+    library.add([new("grass", fingerprint(photo("grass.png")))])
+    library.build()
+    assert list((library.folder / "stores").glob("*.faiss"))

@@ -15,10 +15,11 @@ from provenance.images import read_picture
 from provenance.inspect import Inspection, inspect
 from provenance.read import novelai, recipe_of
 from provenance.read.found import Carried, Found, Text
-from provenance.read.infotext import parse_found, parse_infotext
+from provenance.read.infotext import parse_found
 from provenance.read.pairs import pairs_of
 from provenance.recipe import Lora
 from tests.carriers import hidden, png, wide_comment, with_exif, xmp
+from tests.test_infotext import parse_infotext
 from ui.inspection import says
 
 

@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,11 +20,10 @@ from provenance.errors import FirsthandError, UsageError
 from provenance.files import write_whole
 from provenance.label.labeller import Labelled
 from provenance.match import Index
-from provenance.recipe import Recipe
+from provenance.recipe import MAX_SEED, Recipe
 from ui import report
-from ui.settings import Settings
 
-_CSS = """
+CSS = """
 .decision { color: #fff; padding: .1rem .6rem; border-radius: 1rem; font-size: .85rem }
 .decision.block { background: #c62828 } .decision.review { background: #b26a00 }
 .evidence { border: 1px solid #8884; border-radius: 8px; padding: .8rem; margin: .5rem 0 }
@@ -33,10 +33,10 @@ _CSS = """
 .evidence figcaption { font-size: .8rem; overflow-wrap: anywhere }
 """
 MOST_PICTURES = 16  # a click
+_MOST_RETRIES = 5
 _CLEANED = 24 * 60 * 60  # seconds that Gradio's copies of pictures are kept
 _Shown = tuple[list[Any], str, str, list[str]]
 """What goes into gallery, evidence and status, and which files are shown."""
-_FONTS = ("system-ui", "sans-serif")  # the default theme would fetch its fonts from the network
 
 
 def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
@@ -50,10 +50,11 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
         gr.Markdown("# Firsthand\nGenerate, check, show: in that order.")
         with gr.Row():
             with gr.Column(scale=2):
-                inputs = _inputs(usual)
+                inputs = _inputs(usual, studio.watches)
                 button = gr.Button("Generate", variant="primary", elem_id="generate")
-                status = gr.HTML(_library_line(index), elem_id="status")
+                status = gr.HTML(partial(_library_line, index), elem_id="status")
                 inputs += _further_inputs(studio.painter, usual)
+                _say_what_is_wrong(inputs)
             with gr.Column(scale=3):
                 gallery = gr.Gallery(
                     label="Clear",
@@ -96,41 +97,64 @@ def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Ite
         shown: Sequence[str] = (),
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[_Shown]:
-        first = secrets.randbelow(2**32) if seed is None or seed < 0 else int(seed)
         with _told():
-            recipe = Recipe(
-                prompt, negative, seed=first, steps=None if steps is None else int(steps),
-                guidance=guidance, sampler=sampler or None, init=init or None,
-                strength=strength if init else None,
+            recipes = _recipes(
+                studio, count, seed, size,
+                prompt=prompt, negative=negative, steps=steps, guidance=guidance,
+                sampler=sampler or None, init=init or None, strength=strength if init else None,
             )  # fmt: skip
-            recipe = sized(recipe, size or None, studio.painter)
-        wanted = min(int(count), MOST_PICTURES)
-        recipes = [recipe.with_changes(seed=first + n) for n in range(wanted)]
-        rows: list[dict[str, Any]] = []
+            again = _whole("retries", retries, range(_MOST_RETRIES + 1))
+            rows: list[dict[str, Any]] = []
 
-        def stepped(done: int, steps: int) -> None:
-            progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
+            def stepped(done: int, steps: int) -> None:
+                progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
 
-        progress(0, desc="starting")
-        made = studio.live(recipes, retries=int(retries), on_step=stepped, previews=previews)
-        previewed = TemporaryDirectory(dir=pictures) if previews else nullcontext()
-        with closing(made), previewed as early, _told():
-            for each in made:
-                preview: list[tuple[str, str]] = []
-                if isinstance(each, Preview):
-                    file = _kept(each.picture, each.recipe.seed, Path(early or pictures))
-                    preview = [(file, f"step {each.step} of {each.recipe.steps}")]
-                else:
-                    rows.append(each.to_json())
-                    if each.picture:
-                        shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
-                evidence = report.evidence_html(rows, index)
-                yield [*preview, *shown], evidence, _status(rows), list(shown)
+            progress(0, desc="starting")
+            made = studio.live(recipes, retries=again, on_step=stepped, previews=previews)
+            with closing(made), _previews() as early:
+                for each in made:
+                    preview: list[tuple[str, str]] = []
+                    if isinstance(each, Preview):
+                        file = _kept(each.picture, each.recipe.seed, early)
+                        preview = [(file, f"step {each.step} of {each.recipe.steps}")]
+                    else:
+                        rows.append(each.to_json())
+                        if each.picture:
+                            shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
+                    evidence = report.evidence_html(rows, index)
+                    yield [*preview, *shown], evidence, _status(rows), list(shown)
 
     return paint
 
 
-def _inputs(usual: Recipe) -> list[Any]:
+def _recipes(studio: Studio, count: Any, seed: Any, size: str, **given: Any) -> list[Recipe]:
+    """So many, of seeds that follow each other, from what a client has sent."""
+    wanted = _whole("pictures", count, range(1, MOST_PICTURES + 1))
+    drawn = seed is None or (isinstance(seed, int | float) and seed < 0)
+    recipe = Recipe.from_json({**given, "seed": secrets.randbelow(2**32) if drawn else seed})
+    recipe = sized(recipe, size or None, studio.painter)
+    seeds = ((int(recipe.seed or 0) + n) % (MAX_SEED + 1) for n in range(wanted))
+    return [recipe.with_changes(seed=each) for each in seeds]
+
+
+def _whole(name: str, value: Any, allowed: range) -> int:
+    if value not in allowed:
+        raise UsageError(
+            f"{name} must be a whole number from {allowed[0]} to {allowed[-1]}, got {value!r}"
+        )
+    return int(value)
+
+
+@contextmanager
+def _previews() -> Iterator[Path]:
+    """A folder of Gradio's own, for as long as painting lasts: previews are no clear pictures."""
+    uploads = Path(get_upload_folder())
+    uploads.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=uploads) as folder:
+        yield Path(folder)
+
+
+def _inputs(usual: Recipe, watches: bool) -> list[Any]:
     """What is always seen, in the order of the painting function's arguments."""
     prompt = gr.Textbox(
         label="Prompt",
@@ -148,11 +172,12 @@ def _inputs(usual: Recipe) -> list[Any]:
         guidance = gr.Slider(
             0, most[1], usual.guidance, step=0.5, label="Guidance", elem_id="guidance"
         )
-        retries = gr.Slider(0, 5, 0, step=1, label="Retries", elem_id="retries")
+        retries = gr.Slider(0, _MOST_RETRIES, 0, step=1, label="Retries", elem_id="retries")
     previews = gr.Checkbox(
         False,
         label="Previews",
         info="What a picture is going to be like, if an early look finds it clear.",
+        visible=watches,
         elem_id="previews",
     )
     return [prompt, negative, count, seed, steps, guidance, retries, previews]
@@ -194,16 +219,16 @@ def _take_uploads_only(picture: gr.Image) -> None:
     Gradio itself takes any path that a client names without saying that it is an upload. (Not in a
     class of its own: beside the module of such a class Gradio writes a stub.)
     """
-    preprocess, fetch = picture.preprocess, picture.async_move_resource_to_block_cache
+    fetch = picture.async_move_resource_to_block_cache
 
-    def uploaded(payload: Any) -> Any:
+    def uploaded(payload: Any) -> str | None:
+        """Its path alone: Gradio's own would have Pillow open it, whatever it is."""
+        if payload is None:
+            return None
         uploads = Path(get_upload_folder()).resolve()
-        if payload and not Path(payload.path or "").resolve().is_relative_to(uploads):
+        if not Path(payload.path or "").resolve().is_relative_to(uploads):
             raise gr.Error("give the picture as an upload")
-        try:
-            return preprocess(payload)
-        except (OSError, ValueError) as error:  # of Pillow, for what is no picture
-            raise gr.Error(f"the picture cannot be read: {error}") from None
+        return str(payload.path)
 
     async def fetched(place: Any) -> Any:
         if str(place).lower().startswith(("http:", "https:")):
@@ -220,7 +245,31 @@ def _told() -> Iterator[None]:
     try:
         yield
     except FirsthandError as error:
-        raise gr.Error(str(error), title="No picture", duration=None) from error
+        raise _no_picture(str(error)) from error
+    except OSError as error:  # a full disk, a folder that may not be written to
+        raise _no_picture(f"{error.strerror or error}: {error.filename}") from error
+    except Exception as error:  # of any library below
+        raise _no_picture(f"{type(error).__name__}: {error}") from error
+
+
+def _no_picture(why: str) -> gr.Error:
+    return gr.Error(why, title="No picture", duration=None)
+
+
+def _say_what_is_wrong(inputs: Sequence[gr.components.Component]) -> None:
+    """Clients send what the page would not; Gradio's components fail at it in their own ways."""
+
+    def told(take: Callable[[Any], Any], label: str, payload: Any) -> Any:
+        try:
+            return take(payload)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise _no_picture(f"{label}: this cannot be taken: {payload!r:.80}") from error
+
+    for each in inputs:
+        told_by = partial(told, each.preprocess, str(each.label))
+        setattr(each, "preprocess", told_by)  # noqa: B010
 
 
 def _sizes(painter: Painter, usual: Recipe) -> list[tuple[str, str]]:
@@ -229,35 +278,6 @@ def _sizes(painter: Painter, usual: Recipe) -> list[tuple[str, str]]:
     own = f"{usual.width} × {usual.height}"
     others = [(f"{name}, {made.width} × {made.height}", name) for name, made in presets]
     return [(own, ""), *(each for each in others if not each[0].endswith(f", {own}"))]
-
-
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Loads model and library, serves the page until it is stopped."""
-    from ui.wiring import make_checker, make_studio, open_library
-
-    pictures = settings.home / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    with open_library(settings) as library:
-        studio = make_studio(settings, make_checker(settings, library))
-        launch(create_app(studio, library, pictures), pictures, host, port)
-
-
-def launch(page: gr.Blocks, pictures: Path, host: str, port: int, *, wait: bool = True) -> str:
-    """Starts the server and returns its address; returns when it stops, unless `wait` is False."""
-    try:
-        _, address, _ = page.queue().launch(
-            server_name=host,
-            server_port=port or None,
-            allowed_paths=[str(pictures)],
-            footer_links=[],
-            theme=gr.themes.Default(font=_FONTS, font_mono=("monospace",)),
-            css=_CSS,
-            prevent_thread_lock=not wait,
-            quiet=not wait,
-        )
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}, port {port}: {error}") from None
-    return str(address)
 
 
 def _kept(picture: Labelled, seed: int | None, pictures: Path) -> str:
@@ -280,6 +300,11 @@ def _why(row: dict[str, Any]) -> str:
 
 
 def _library_line(index: Index) -> str:
-    if not len(index):
+    """HTML; of the library as it is when the page is opened."""
+    try:
+        known = len(index)
+    except FirsthandError as error:
+        return str(Markup("<strong>{}</strong>").format(error))
+    if not known:
         return "<strong>The library is empty: pictures are compared with nothing.</strong>"
-    return f"Every picture is compared with {len(index):,} known pictures before it is shown."
+    return f"Every picture is compared with {known:,} known pictures before it is shown."

@@ -98,7 +98,9 @@ def run(
             ]
             asked.append(Asked(name, uris, [each.similarity for each in found]))
     similarities = [each.similarities for each in asked]
-    specs = [FUSION, *(spec for spec in library.specs if spec.metric != "features")]
+    specs = [spec for spec in library.specs if spec.metric != "features"]
+    if FUSION.name in checker.stated_policy.thresholds:
+        specs.insert(0, FUSION)  # computed only where the policy decides by it
     measured = calibrate(similarities, related, specs, library.version, len(library))
     library.keep_calibration(measured.calibration)
     return Outcome(measured, asked, checker.policy)

@@ -32,7 +32,7 @@ from provenance.audit import Journal
 from provenance.check import Asked, Checker
 from provenance.embed.bundled import BundledDescriptor
 from provenance.embed.named import named
-from provenance.errors import CheckError, UsageError
+from provenance.errors import CheckError, DecodeError, UsageError
 from provenance.files import write_whole
 from provenance.fingerprint import DescriptorSpec, Fingerprinter
 from provenance.groups import Grouping
@@ -327,7 +327,11 @@ def _pictures(folder: Path, checker: Checker) -> Library:
 def nearest(settings: Settings, library: Library, image: Path, count: int) -> list[dict[str, Any]]:
     """The references nearest to a picture as the JSON of matches, best first."""
     checker = make_checker(settings, library)
-    fingerprint = checker.fingerprinter.describe([read_picture(image).image])[0]
+    try:
+        picture = read_picture(image)
+    except DecodeError as error:
+        raise DecodeError(f"{image}: {error}") from None
+    fingerprint = checker.fingerprinter.describe([picture.image])[0]
     found = [as_match(each, checker.policy) for each in checker.candidates(fingerprint)]
     found.sort(key=lambda match: (-match.score, match.reference.uri))
     return [match.to_json() for match in found[:count]]

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 DIM = 256
 SIDE = 192  # pixels a side of the picture that the network sees
-STRIDE = 16  # pixels of the picture a side of one place of the last map
 
 Window = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the picture."""

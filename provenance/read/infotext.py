@@ -46,12 +46,6 @@ def read_infotext(carried: Carried) -> Iterator[Found]:
             yield Found("A1111", text.where, text.text, settings=scalars(pairs))
 
 
-def parse_infotext(text: str) -> Recipe | None:
-    """The recipe in the text, or None when it is no infotext."""
-    found = parse_found(Text("", "", text))
-    return found.recipe if found else None
-
-
 def parse_found(text: Text) -> Found | None:
     """All that an infotext says, or None when it is none."""
     split = _split(text.text)

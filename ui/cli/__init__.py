@@ -6,6 +6,7 @@ read, 4 something is missing or the check cannot run; the worst wins, 2 and 4 be
 
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -59,6 +60,7 @@ def main() -> None:
     expected, and an exit code."""
     one_thread_for_products()
     _require_streams()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # services are stopped by it
     try:
         build()()
     except UsageError as error:

@@ -28,7 +28,7 @@ from ui.cli.options import (
 
 
 def audit(
-    paths: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    paths: Annotated[list[Path], typer.Argument(readable=False, help="Image files and folders.")],
     report_to: Report = None,
     json_to: Json = None,
     csv_to: Csv = None,
@@ -92,7 +92,7 @@ def audit(
 
 
 def check(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(readable=False, help="Image files.")],
     json_to: Json = None,
     library: LibraryDir = None,
     policy: PolicyFile = None,
@@ -117,7 +117,7 @@ def check(
 
 
 def inspect(
-    images: Annotated[list[Path], typer.Argument(help="Image files and folders.")],
+    images: Annotated[list[Path], typer.Argument(readable=False, help="Image files and folders.")],
     json_to: Json = None,
     trust: Annotated[
         Path | None,

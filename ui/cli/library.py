@@ -16,13 +16,16 @@ from ui.cli.options import (
     Report,
     Workers,
     image_files_of,
+    require_places,
     say,
     write_json,
 )
 
 
 def add(
-    sources: Annotated[list[Path], typer.Argument(help="Folders of images, or image files.")],
+    sources: Annotated[
+        list[Path], typer.Argument(readable=False, help="Folders of images, or image files.")
+    ],
     name: Annotated[
         str | None, typer.Option(help="Name of the source [default: the folder's].")
     ] = None,
@@ -127,7 +130,7 @@ def info(library: LibraryDir = None, home: Home = None) -> None:
 
 
 def search(
-    image: Annotated[Path, typer.Argument(help="An image file.")],
+    image: Annotated[Path, typer.Argument(readable=False, help="An image file.")],
     count: Annotated[int, typer.Option("-k", min=1, max=1000, help="References to list.")] = 10,
     json_to: Json = None,
     library: LibraryDir = None,
@@ -138,6 +141,7 @@ def search(
     from ui.settings import load_settings
     from ui.wiring import nearest, open_library
 
+    require_places(json_to)
     settings = load_settings(home=home, library=library, policy=policy)
     with open_library(settings) as opened:
         rows = nearest(settings, opened, image, count)
@@ -163,13 +167,15 @@ def remove(
     unknown = []
     with open_library(load_settings(home=home, library=library)) as opened:
         removed = opened.remove(source=source) if source is not None else 0
+        if source is not None and not removed:
+            unknown.append(f"source {source}")
         for uri in uris or []:
-            gone = opened.remove(uri=uri) or opened.remove(uri=Path(uri).resolve().as_uri())
+            gone = opened.remove(uri=uri) or opened.remove(uri=_uri(Path(uri)))
             removed += gone
             if not gone:
                 unknown.append(uri)
-        opened.build()
         say(f"{removed} removed, {len(opened):,} references left")
+        opened.build()
     if unknown:
         raise UsageError(f"not in the library: {', '.join(unknown)}")
 
@@ -193,6 +199,7 @@ def calibrate(
     from ui.settings import load_settings
     from ui.wiring import factory, make_checker, open_library
 
+    require_places(report_to)
     settings = load_settings(home=home, library=library, policy=policy, workers=workers)
     files = image_files_of(unrelated or [])
     with open_library(settings) as opened, report.progress() as bar:
@@ -229,6 +236,11 @@ def verify(library: LibraryDir = None, home: Home = None) -> None:
     if problems:
         raise CheckError(f"{len(problems)} problems found")
     print("the library is sound")
+
+
+def _uri(path: Path) -> str:
+    """As a folder's references are named: a link by its own name."""
+    return (path.parent.resolve() / path.name).as_uri()
 
 
 def _plain(value: object) -> str:

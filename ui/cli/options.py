@@ -1,6 +1,7 @@
 """What the commands have in common: options, exit codes, where their output goes."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,6 +146,8 @@ def require_places(*files: Path | str | None, folder: Path | None = None) -> Non
         there = next(each for each in (place, *place.parents, Path()) if each.exists())
         if not there.is_dir():
             raise UsageError(f"{there} is a file; a folder is needed there")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UsageError(f"{there} cannot be written to; name another place")
 
 
 def exit_code(rows: Sequence[dict[str, Any]]) -> int:

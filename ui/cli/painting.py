@@ -250,7 +250,7 @@ def serve(
     home: Home = None,
 ) -> None:
     """Open the web app."""
-    from ui.app import serve as run
+    from ui.server import serve as run
     from ui.settings import load_settings
 
     settings = load_settings(
@@ -270,6 +270,7 @@ def demo(
     """Show the whole path on the bundled gallery: generate, check, show."""
     from ui.demo import run
 
+    require_places(folder=out)
     run(out)
 
 

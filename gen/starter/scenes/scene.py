@@ -12,7 +12,6 @@ GRID = 16
 # An object's longer side, as a share of the picture's side; "" is never said. Few sizes, because
 # each object has to be learnt anew at each of them.
 SIZES = {"tiny": 4 / 16, "small": 5 / 16, "": 7 / 16, "big": 10 / 16, "huge": 14 / 16}
-PLACES = ("left", "middle", "right")
 
 # What the picture keeps for the first and the second of two objects.
 RELATIONS = ("and", "next to", "left of", "right of", "on top of", "in front of")
