@@ -357,8 +357,8 @@ def test_an_upload_is_opened_by_nobody_before_it_is_known_to_be_harmless(
         ({"steps": "4"}, "Steps: this cannot be taken: '4'"),
         ({"steps": 1.9}, "steps must be a whole number, got 1.9"),
         ({"retries": 0.5}, "retries must be a whole number from 0 to 5, got 0.5"),
-        ({"sampler": ["Euler"]}, "Sampler: this cannot be taken"),
-        ({"size": ["portrait"]}, "Size: this cannot be taken"),
+        ({"sampler": ["Euler"]}, "sampler must be text"),
+        ({"size": ["portrait"]}, "size must be the name of a preset"),
         ({"sampler": "Eulerish"}, "Eulerish"),
     ],
 )
@@ -384,7 +384,7 @@ def test_the_page_tells_of_the_library_as_it_is(page: Page, studio: Studio, tmp_
     assert "compared with 2 known pictures" in page.text("status")
     assert isinstance(studio.checker.index, Library)
     for name in ("11.png", "12.png"):
-        assert studio.checker.index.remove(uri=str(tmp_path / "gallery" / name)) == 1
+        assert studio.checker.index.remove(uri=(tmp_path / "gallery" / name).as_uri()) == 1
     page.driver.refresh()
     page.wait(lambda: "The library is empty" in page.text("status"))
 

@@ -127,8 +127,10 @@ def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Ite
     return paint
 
 
-def _recipes(studio: Studio, count: Any, seed: Any, size: str, **given: Any) -> list[Recipe]:
+def _recipes(studio: Studio, count: Any, seed: Any, size: Any, **given: Any) -> list[Recipe]:
     """So many, of seeds that follow each other, from what a client has sent."""
+    if not isinstance(size, str):
+        raise UsageError(f"size must be the name of a preset, got {size!r}")
     wanted = _whole("pictures", count, range(1, MOST_PICTURES + 1))
     drawn = seed is None or (isinstance(seed, int | float) and seed < 0)
     recipe = Recipe.from_json({**given, "seed": secrets.randbelow(2**32) if drawn else seed})
