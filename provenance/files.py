@@ -15,7 +15,8 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Writes aside in the same folder, flushes to disk, renames; several may do so at once.
 
     `mode` are the permissions that a new file has from its first moment, less the umask; one that
-    was there keeps its own. A link is followed; a pipe or a device is written to as it is.
+    was there keeps those of its own that are among them. A link is followed; a
+    pipe or a device is written to as it is.
     """
     if _is_stream(path):
         with path.open("ab") as stream:
@@ -27,7 +28,7 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             if path.is_file():
-                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode) & mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -12,9 +12,9 @@ from gen.starter.scenes.settings import SETTINGS
 
 _ROW = (0.16, 0.5, 0.84)  # where three stand
 
-# Sizes of single objects, each as often as it stands here. In training those of more than half of
-# the picture come more often than they are asked for: whole scenes alone show them, and an object
-# of another size is another thing to learn.
+# Sizes of single objects, each as often as it stands here. In training unusual ones come more often
+# than they are asked for: an object of another size is another thing to learn, and whole scenes
+# alone show big and huge ones.
 _ASKED = ("",) * 6 + ("tiny", "small", "big", "huge")
 _TAUGHT = ("",) * 2 + ("tiny",) * 3 + ("small",) + ("big",) * 3 + ("huge",) * 4
 
