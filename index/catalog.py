@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,14 @@ class NewReference:
     recipe: Recipe | None
     fingerprint: Fingerprint
     thumbnail: bytes | None
+
+
+class Told(NamedTuple):
+    """What a source says of a picture beside its bytes; `stamp` tells when those have changed."""
+
+    stamp: str
+    title: str
+    license: str
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,23 @@ class Catalog(Descriptors):
     def reference_count(self) -> int:
         return int(self._one("SELECT count(*) FROM reference"))
 
-    def stamps(self, uris: Sequence[str]) -> dict[str, str]:
-        """The stamps of those of the URIs that are references."""
+    def told(self, uris: Sequence[str]) -> dict[str, Told]:
+        """What sources told of those of the URIs that are references."""
         rows = self._all(
-            "SELECT uri, stamp FROM reference WHERE uri IN (SELECT value FROM json_each(?))",
+            "SELECT uri, stamp, title, license FROM reference "
+            "WHERE uri IN (SELECT value FROM json_each(?))",
             json.dumps(uris),
         )
-        return dict(rows)
+        return {row[0]: Told(*row[1:]) for row in rows}
+
+    def tell(self, told: Mapping[str, Told]) -> None:
+        """Changes title and license of references, all of them or none."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE reference SET title = ?, license = ? WHERE uri = ?",
+                [(now.title, now.license, uri) for uri, now in told.items()],
+            )
+            self._count("changes")
 
     def add(self, batch: Sequence[NewReference]) -> None:
         """Adds or replaces references, all of the batch or none of it."""

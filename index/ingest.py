@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from index.catalog import NewReference
+from index.catalog import NewReference, Told
 from index.library import Library
 from index.sources import Item, Source
 from provenance.scan import FingerprinterFactory, Reading, Scanned, scan
@@ -39,7 +39,8 @@ def ingest(
 ) -> Tally:
     """Adds what the library lacks and replaces what has changed; calls back with (tally, total).
 
-    Stop it at any moment and run it again: what was committed is "already there".
+    Where only title or license have changed, the picture is not read again. Stop it at any moment
+    and run it again: what was committed is "already there".
     """
     tally = Tally()
     items = list(source.items())
@@ -59,9 +60,21 @@ def ingest(
 
 
 def _missing(items: list[Item], library: Library) -> Iterator[Item]:
+    """Those to read; of the others the library takes over what is told of them now."""
     for batch in batched(items, 1000):
-        stamps = library.stamps([item.uri for item in batch])
-        yield from (item for item in batch if stamps.get(item.uri) != item.stamp)
+        stamps = {item.uri: item.stamp for item in batch}
+        held = library.told(list(stamps))
+        same = {uri for uri, told in held.items() if told.stamp == stamps[uri]}
+        now = {item.uri: _now(item, held[item.uri]) for item in batch if item.uri in same}
+        if changed := {uri: told for uri, told in now.items() if told != held[uri]}:
+            library.tell(changed)
+        yield from (item for item in batch if item.uri not in same)
+
+
+def _now(item: Item, held: Told) -> Told:
+    """What is told of the item, now or before; a file's name alone tells nothing."""
+    title = held.title if item.title == item.path.name else item.title
+    return Told(item.stamp, title, item.license or held.license)
 
 
 def _reference(source: Source, item: Item, got: Scanned) -> NewReference | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog, NewReference
+from index.catalog import Catalog, NewReference, Told
 from index.descriptors import Lacking, require_comparable
 from index.stores import Found, Stores
 from provenance.chance import Calibration
@@ -208,9 +208,16 @@ class Library:
         with self._lock:
             return self._catalog.reference(uri)
 
-    def stamps(self, uris: Sequence[str]) -> dict[str, str]:
+    def told(self, uris: Sequence[str]) -> dict[str, Told]:
+        """What sources told of those of the URIs that are references."""
         with self._lock:
-            return self._catalog.stamps(uris)
+            return self._catalog.told(uris)
+
+    def tell(self, told: Mapping[str, Told]) -> None:
+        """Changes title and license of references: all of them or none."""
+        with self._lock:
+            self._catalog.require_present()
+            self._catalog.tell(told)
 
     def add(self, batch: Sequence[NewReference]) -> None:
         """Adds or replaces references: all of the batch or none of it."""

@@ -230,6 +230,33 @@ def test_previews_come_before_the_picture(page: Page, tmp_path: Path) -> None:
     page.wait(lambda: len(list((tmp_path / "pictures").iterdir())) == 1)
 
 
+def begin_many(page: Page) -> None:
+    page.fill("count", "16")
+    page.fill("steps", "60")
+    page.fill("prompt", "a penguin in the snow at night")
+    page.click_generate()
+    body = page.driver.find_element(By.TAG_NAME, "body")
+    page.wait(lambda: "painting 1 of 16" in body.text)
+
+
+def test_a_closed_tab_is_painted_for_no_longer(page: Page, tmp_path: Path) -> None:
+    begin_many(page)
+    page.driver.refresh()
+    page.wait(lambda: page.driver.find_elements(By.ID, "generate"))
+    assert page.generate(Recipe("a fox", seed=5)).startswith("clear")
+    assert len(list((tmp_path / "pictures").iterdir())) < 16
+
+
+def test_stop_ends_at_the_next_step_and_keeps_what_was_made(page: Page, tmp_path: Path) -> None:
+    begin_many(page)
+    page.driver.find_element(By.ID, "stop").click()
+    page.wait(lambda: "stopped" in page.text("status"))
+    made = len(list((tmp_path / "pictures").iterdir()))
+    assert made < 16
+    page.wait(lambda: page.pictures() == made)
+    assert page.generate(Recipe("a fox", seed=5)).startswith("clear")
+
+
 def test_a_known_recipe_shows_evidence_and_no_picture(page: Page, tmp_path: Path) -> None:
     status = page.generate(REFUSED)
     assert "refused before painting: this is the recipe of 11.png" in status

@@ -149,8 +149,22 @@ def test_options_come_before_the_environment_before_the_file(
     monkeypatch.setenv("FIRSTHAND_BATCH", "5")
     settings = load_settings(home=tmp_path, engine={"preset": "best"})
     assert settings.engine == Engine(device="cpu", batch=5, compile=True, preset="best")
+    assert not load_settings(home=tmp_path, engine={"compile": False}).compile
     with pytest.raises(UsageError, match="batch is a number from 1, got 'many'"):
         load_settings(home=tmp_path, engine={"batch": "many"})
+
+
+def test_that_files_may_run_code_is_said_with_each_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(home=tmp_path, unsafe_pickle=True).unsafe_pickle
+    monkeypatch.setenv("FIRSTHAND_UNSAFE_PICKLE", "true")
+    with pytest.raises(UsageError, match=r"give --unsafe-pickle with the command"):
+        load_settings(home=tmp_path)
+    monkeypatch.delenv("FIRSTHAND_UNSAFE_PICKLE")
+    (tmp_path / "settings.toml").write_text("unsafe_pickle = true\n")
+    with pytest.raises(UsageError, match=r"settings\.toml: give --unsafe-pickle"):
+        load_settings(home=tmp_path)
 
 
 def test_the_command_says_where_it_paints_and_takes_a_preset(known_folder: Path) -> None:

@@ -70,6 +70,28 @@ def test_a_manifest_says_more(tmp_path: Path, known_folder: Path) -> None:
         assert library.thumbnail(reference)
 
 
+def test_what_a_manifest_says_later_is_taken_over(tmp_path: Path, known_folder: Path) -> None:
+    manifest = known_folder / "manifest.json"
+    uri = (known_folder / "coffee.png").resolve().as_uri()
+
+    def added(said: dict[str, str], folder: Path = known_folder) -> tuple[str, str]:
+        manifest.write_text(json.dumps([{"file": "coffee.png", **said}]))
+        assert ingest(FolderSource(folder), library, hashes_only).added == 0
+        reference = library.reference(uri)
+        assert reference
+        return reference.title, reference.license
+
+    with Library.create(tmp_path / "new", hashes_only().specs) as library:
+        ingest(FolderSource(known_folder), library, hashes_only)
+        before = library.version
+        assert added({"title": "A cup", "license": "CC0-1.0"}) == ("A cup", "CC0-1.0")
+        assert library.version != before
+        assert added({"license": "MIT"}) == ("A cup", "MIT")
+        before = library.version
+        assert added({}, known_folder / "coffee.png") == ("A cup", "MIT")
+        assert library.version == before
+
+
 def test_no_thumbnails_when_not_wanted(tmp_path: Path, known_folder: Path) -> None:
     with Library.create(tmp_path / "new", hashes_only().specs) as library:
         ingest(FolderSource(known_folder), library, hashes_only, thumbnails=False)

@@ -2,10 +2,11 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -51,7 +52,9 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2):
                 inputs = _inputs(usual, studio.watches)
-                button = gr.Button("Generate", variant="primary", elem_id="generate")
+                with gr.Row():
+                    button = gr.Button("Generate", variant="primary", elem_id="generate", scale=3)
+                    stop = gr.Button("Stop", elem_id="stop", scale=1)
                 status = gr.HTML(partial(_library_line, index), elem_id="status")
                 inputs += _further_inputs(studio.painter, usual)
                 _say_what_is_wrong(inputs)
@@ -66,20 +69,31 @@ def create_app(studio: Studio, index: Index, pictures: Path) -> gr.Blocks:
                 evidence = gr.HTML(elem_id="evidence")
         shown = gr.State([])
         outputs = [gallery, evidence, status, shown]
+        paint, end = _painting(studio, index, pictures)
         gr.on(
             [button.click, inputs[0].submit],
-            _painting(studio, index, pictures),
+            paint,
             [*inputs, shown],
             outputs,
             concurrency_limit=1,  # one painter
             api_name="generate",
             show_progress_on=[gallery],
         )
+        stop.click(end, queue=False, show_progress="hidden", api_visibility="private")
+        page.unload(end)  # the tab was closed
     return page
 
 
-def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Iterator[_Shown]]:
-    """What the button does; its arguments are the inputs in their order, then what is shown."""
+class _Ended(Exception):
+    """Nobody waits any more for what is being painted."""
+
+
+def _painting(
+    studio: Studio, index: Index, pictures: Path
+) -> tuple[Callable[..., Iterator[_Shown]], Callable[[gr.Request], None]]:
+    """What the buttons do: one that paints, and one that ends at the next step what a session has
+    painted. The first one's arguments are the inputs in their order, then what is shown."""
+    waited_for: dict[str, Event] = {}  # sessions, by their hashes, and whether they have ended it
 
     def paint(
         prompt: str,
@@ -96,8 +110,9 @@ def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Ite
         strength: float = DEFAULT_STRENGTH,
         shown: Sequence[str] = (),
         progress: gr.Progress = gr.Progress(),  # noqa: B008
+        request: gr.Request | None = None,
     ) -> Iterator[_Shown]:
-        with _told():
+        with _told(), _waiting(waited_for, request) as ended:
             recipes = _recipes(
                 studio, count, seed, size,
                 prompt=prompt, negative=negative, steps=steps, guidance=guidance,
@@ -107,11 +122,13 @@ def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Ite
             rows: list[dict[str, Any]] = []
 
             def stepped(done: int, steps: int) -> None:
+                if ended.is_set():
+                    raise _Ended
                 progress((done, steps), desc=f"painting {len(rows) + 1} of {len(recipes)}")
 
             progress(0, desc="starting")
             made = studio.live(recipes, retries=again, on_step=stepped, previews=previews)
-            with closing(made), _previews() as early:
+            with closing(made), _previews() as early, suppress(_Ended):
                 for each in made:
                     preview: list[tuple[str, str]] = []
                     if isinstance(each, Preview):
@@ -123,8 +140,27 @@ def _painting(studio: Studio, index: Index, pictures: Path) -> Callable[..., Ite
                             shown = [_kept(each.picture, each.recipe.seed, pictures), *shown]
                     evidence = report.evidence_html(rows, index)
                     yield [*preview, *shown], evidence, _status(rows), list(shown)
+            if len(rows) < len(recipes):
+                status = "<br>".join(filter(None, (_status(rows), "stopped")))
+                yield list(shown), report.evidence_html(rows, index), status, list(shown)
 
-    return paint
+    def end(request: gr.Request) -> None:
+        if request.session_hash in waited_for:
+            waited_for[request.session_hash].set()
+
+    return paint, end
+
+
+@contextmanager
+def _waiting(waited_for: dict[str, Event], request: gr.Request | None) -> Iterator[Event]:
+    """An event that is set when this session waits no longer."""
+    session, ended = str(request.session_hash) if request else "", Event()
+    waited_for[session] = ended
+    try:
+        yield ended
+    finally:
+        if waited_for.get(session) is ended:
+            del waited_for[session]
 
 
 def _recipes(studio: Studio, count: Any, seed: Any, size: Any, **given: Any) -> list[Recipe]:

@@ -125,13 +125,13 @@ def load_settings(
     root = home or Path(os.environ.get("FIRSTHAND_HOME") or "~/.firsthand")
     root = given_path(root).absolute()
     settings = Settings(root, root / "library", DEFAULT_POLICY, "starter", os.cpu_count() or 1)
-    settings = replace(settings, **_checked(_from_file(root / FILE), root, root / FILE))
+    settings = replace(settings, **_lasting(_from_file(root / FILE), root, root / FILE))
     environment = {
         field.name: value
         for field in fields(Settings)
         if field.name != "home" and (value := os.environ.get(f"FIRSTHAND_{field.name.upper()}"))
     }
-    settings = replace(settings, **_checked(environment, Path.cwd(), "the environment"))
+    settings = replace(settings, **_lasting(environment, Path.cwd(), "the environment"))
     options = {
         "library": library, "policy": policy, "model": model, "workers": workers,
         "config": config, "vae": vae, "embeddings": embeddings and list(embeddings),
@@ -149,6 +149,13 @@ def _from_file(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
+
+
+def _lasting(values: dict[str, Any], base: Path, origin: object) -> dict[str, Any]:
+    """Those that hold for every command; that files may run code is said with each one."""
+    if "unsafe_pickle" in values:
+        raise UsageError(f"{origin}: give --unsafe-pickle with the command; it is no setting")
+    return _checked(values, base, origin)
 
 
 def _checked(values: dict[str, Any], base: Path, origin: object) -> dict[str, Any]:

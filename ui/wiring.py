@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 import time
@@ -19,7 +20,6 @@ from PIL import Image
 from gen.addons import Addons
 from gen.gates import Gate, RecipeGate, Refused
 from gen.models import ModelSpec, resolve
-from gen.names import free
 from gen.pipeline import Painter, load
 from gen.shelf import Shelf
 from gen.studio import Studio, Watching
@@ -340,19 +340,10 @@ def nearest(settings: Settings, library: Library, image: Path, count: int) -> li
 def hold_for_review(store: Path, picture: Labelled, recipe: Recipe, verdict: Verdict) -> str:
     """Keeps a picture in the review store, its evidence beside it; returns its path."""
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}"
-    path = free(store, stem, picture.suffix, lambda path: not _claimed(path.with_suffix(".json")))
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}-{secrets.token_hex(4)}"
+    path = store / f"{stem}{picture.suffix}"
     evidence = {**verdict.to_json(), "recipe": recipe.to_json(), "labels": picture.labels}
     body = json.dumps(evidence, indent=1, ensure_ascii=False)
     write_whole(path.with_suffix(".json"), body.encode())
     write_whole(path, picture.data)
     return str(path)
-
-
-def _claimed(path: Path) -> bool:
-    """Takes a name before another process does; False where it is taken."""
-    try:
-        path.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True

@@ -53,9 +53,12 @@ def prompts(count: int) -> list[Asked]:
     return asked
 
 
-def painted(painter: Painter, asked: Sequence[Asked]) -> Iterator[Image.Image]:
+def painted(
+    painter: Painter, asked: Sequence[Asked], steps: int | None = None
+) -> Iterator[Image.Image]:
     for seed, each in enumerate(asked):
-        yield painter.paint(painter.complete(Recipe(each.prompt, seed=seed)), lambda *_: None)
+        recipe = painter.complete(Recipe(each.prompt, seed=seed, steps=steps))
+        yield painter.paint(recipe, lambda *_: None)
 
 
 def table(asked: Sequence[Asked], seen: Sequence[Seen]) -> str:
@@ -111,6 +114,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, default=Path("runs/judge"))
     parser.add_argument("--sprites", type=Path, default=Path("../shared/data/sprites"))
     parser.add_argument("--count", type=int, default=500, help="prompts")
+    parser.add_argument("--steps", type=int, help="of each picture [default: the model's own]")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     args = parser.parse_args()
@@ -122,7 +126,7 @@ def main() -> None:
     print(f"loading: {time.perf_counter() - started:.1f} s")
     asked = prompts(args.count)
     started = time.perf_counter()
-    pictures = list(painted(painter, asked))
+    pictures = list(painted(painter, asked, args.steps))
     print(f"painting: {(time.perf_counter() - started) / len(asked):.2f} s a picture")
     write_sheet(pictures[:_SHEET], args.out / "sheet.jpg")
     seen = [

@@ -83,7 +83,7 @@ def batch(
     dtype: Dtype = None,
     offload: Offload = None,
     at_once: AtOnce = None,
-    compiled: Compile = False,
+    compiled: Compile = None,
     attention: Attention = None,
     weights: Weights = None,
     preset: Preset = None,

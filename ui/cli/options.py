@@ -54,7 +54,10 @@ Offload = Annotated[
     typer.Option(help="none, model, group or sequential: the later, the less memory is needed."),
 ]
 AtOnce = Annotated[int | None, typer.Option("--batch", min=1, help="Pictures painted at once.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the model's repeated blocks.")]
+Compile = Annotated[
+    bool | None,
+    typer.Option("--compile/--no-compile", help="Compile the model's repeated blocks."),
+]
 Attention = Annotated[str | None, typer.Option(help="Attention backend, by diffusers' name.")]
 Weights = Annotated[str | None, typer.Option(help="Keep weights as fp8 or int8.")]
 Preset = Annotated[str | None, typer.Option(help="fast, balanced or best.")]
@@ -164,4 +167,4 @@ def say(text: str, json_to: str | None = None) -> None:
 def engine(*options: Any) -> dict[str, Any]:
     """Settings by their names, in the order of the options from `Device` on; those given."""
     names = "device", "dtype", "offload", "batch", "compile", "attention", "weights", "preset"
-    return {name: value for name, value in zip(names, options, strict=True) if value}
+    return {name: value for name, value in zip(names, options, strict=True) if value is not None}
