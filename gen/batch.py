@@ -1,6 +1,5 @@
 """Jobs → runs that survive a kill: one outcome a job, one whole file a clear picture."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,9 +15,9 @@ from gen import names
 from gen.families import preset
 from gen.jobs import Job
 from gen.pipeline import Painter
-from gen.studio import Generation, Studio
+from gen.studio import Generation, Preview, Studio
 from provenance.errors import CheckError, FirsthandError, UsageError
-from provenance.files import PARTS, write_whole
+from provenance.files import PARTS, lock, write_whole
 from provenance.inspect import inspect
 from provenance.recipe import Recipe
 from provenance.verdict import NO_VERDICT
@@ -39,13 +38,18 @@ class Hands(Protocol):
     def complete(self, jobs: Sequence[Job]) -> list[Recipe | FirsthandError]:
         """Each job's recipe as it will be painted, or why it cannot be."""
 
-    def make(self, jobs: Sequence[Job], retries: int) -> Iterator[Made]:
-        """Each job as it is made, in any order; raises CheckError where no check can run."""
+    def make(
+        self, jobs: Sequence[Job], retries: int, taken: set[Recipe] | None = None
+    ) -> Iterator[Made]:
+        """Each job as it is made, in any order; raises CheckError where no check can run.
+
+        `taken` are recipes, of other jobs too, that no retry may use; others are added.
+        """
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job of this batch. `key` is its place, its complete recipe and what it is checked by;
+    """A job of this batch. `key` is its place, its complete `recipe` and what it is checked by;
     `problem`, why it has no recipe.
 
     Another model is another recipe, and so another task, and so is another library or policy.
@@ -53,6 +57,7 @@ class Task:
 
     job: Job
     key: str
+    recipe: Recipe | None = None
     problem: FirsthandError | None = None
 
 
@@ -65,9 +70,11 @@ class Here:
     def complete(self, jobs: Sequence[Job]) -> list[Recipe | FirsthandError]:
         return [completed(job, self._studio.painter) for job in jobs]
 
-    def make(self, jobs: Sequence[Job], retries: int) -> Iterator[Made]:
+    def make(
+        self, jobs: Sequence[Job], retries: int, taken: set[Recipe] | None = None
+    ) -> Iterator[Made]:
         for start in range(0, len(jobs), CHUNK):
-            yield from make_each(self._studio, jobs[start : start + CHUNK], retries)
+            yield from make_each(self._studio, jobs[start : start + CHUNK], retries, taken)
 
 
 def plan(jobs: Sequence[Job], hands: Hands, *, basis: str = "", go_on: bool = False) -> list[Task]:
@@ -103,7 +110,8 @@ def run(
     left = [task for task in tasks if not journal.settled(task)]
     keys = {task.job.number: task.key for task in left}
     errors = in_a_row = 0
-    for job, made in _all_made(left, hands, retries):
+    taken = {task.recipe for task in tasks if task.recipe} if retries else set()
+    for job, made in _all_made(left, hands, retries, taken):
         key = keys[job.number]
         with writing(journal.folder):
             if isinstance(made, Exception):
@@ -134,38 +142,46 @@ def sized(recipe: Recipe, size: str | None, painter: Painter) -> Recipe:
     return recipe.with_changes(width=width, height=height)
 
 
-def make_each(studio: Studio, jobs: Sequence[Job], retries: int) -> Iterator[Made]:
+def make_each(
+    studio: Studio, jobs: Sequence[Job], retries: int, taken: set[Recipe] | None = None
+) -> Iterator[Made]:
     """The jobs as one piece of work; when it fails, the next one alone and then the others again.
 
     A studio that paints several at once does not say which of them it failed at.
     """
-    left = list(jobs)
+    left = dict(enumerate(jobs))
     if not left:
         return
     try:
         recipes = [sized(job.recipe, job.size, studio.painter) for job in jobs]
-        for made in studio.make(recipes, retries=retries):
-            yield left.pop(0), made
+        for each in studio.each(recipes, retries=retries, taken=taken):
+            if not isinstance(each, Preview):
+                place, made = each
+                yield left.pop(place), made
     except CheckError:
         raise
     except Exception as error:  # of any library below; the outcome says which
-        if len(jobs) == 1:
-            yield jobs[0], error
+        if len(left) == 1:
+            (job,) = left.values()
+            yield job, error
             return
-        yield from make_each(studio, left[:1], retries)
-        yield from make_each(studio, left[1:], retries)
+        first, *others = left.values()
+        yield from make_each(studio, [first], retries, taken)
+        yield from make_each(studio, others, retries, taken)
 
 
-def _all_made(tasks: Sequence[Task], hands: Hands, retries: int) -> Iterator[Made]:
+def _all_made(
+    tasks: Sequence[Task], hands: Hands, retries: int, taken: set[Recipe]
+) -> Iterator[Made]:
     yield from ((task.job, task.problem) for task in tasks if task.problem)
-    yield from hands.make([task.job for task in tasks if not task.problem], retries)
+    yield from hands.make([task.job for task in tasks if not task.problem], retries, taken)
 
 
 def _task(job: Job, recipe: Recipe | FirsthandError, basis: str) -> Task:
     problem = recipe if isinstance(recipe, FirsthandError) else None
-    told = job.recipe if isinstance(recipe, FirsthandError) else recipe
-    body = json.dumps(told.to_json(), sort_keys=True)
-    return Task(job, f"{job.number}-{_digest(body)}-{_digest(basis)}", problem)
+    complete = None if isinstance(recipe, FirsthandError) else recipe
+    body = json.dumps((complete or job.recipe).to_json(), sort_keys=True)
+    return Task(job, f"{job.number}-{_digest(body)}-{_digest(basis)}", complete, problem)
 
 
 def _digest(text: str) -> str:
@@ -229,13 +245,7 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / ".lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise UsageError(
-                f"another batch is writing to {self.folder}; give another --out"
-            ) from None
-        try:
+            lock(self._lock, f"another batch is writing to {self.folder}; give another --out")
             self._read(self.folder / JOURNAL)
         except BaseException:
             self._lock.close()
@@ -295,7 +305,12 @@ class Journal:
 
     def outdated(self, tasks: Sequence[Task]) -> int:
         """How many have a picture that was checked or labelled in another way."""
-        return sum(_picture(t.key) in self._pictures for t in tasks if not self.settled(t))
+        held = ((task.key, _picture(task.key)) for task in tasks if not self.settled(task))
+        return sum(it in self._pictures and self._keys[it] != key for key, it in held)
+
+    def strays(self, tasks: Sequence[Task]) -> int:
+        """How many pictures are of jobs that are no longer among these."""
+        return len(self._pictures.keys() - {_picture(task.key) for task in tasks})
 
     def taken(self, path: Path, key: str, recipe: Recipe) -> bool:
         """Whether the file is another task's, or not of this batch. What a kill left is neither."""
@@ -311,8 +326,9 @@ class Journal:
             if not line.endswith(b"\n"):  # cut short by a kill
                 break
             try:
-                key, outcome = json.loads(line)
-                self._keep(str(key), dict(outcome))
+                if line.strip():
+                    key, outcome = json.loads(line)
+                    self._keep(str(key), dict(outcome))
             except (ValueError, TypeError, KeyError):
                 raise UsageError(
                     f"{path}, line {number} is damaged; give another --out, or take the line out"
@@ -322,6 +338,8 @@ class Journal:
         self._file.truncate(whole)
 
     def _keep(self, key: str, outcome: Outcome) -> None:
+        if outcome["file"] is not None and Path(outcome["file"]).name != outcome["file"]:
+            raise ValueError("a file of this folder is named by its name alone")
         self._outcomes[key] = outcome
         if outcome["error"]:
             return

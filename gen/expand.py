@@ -6,7 +6,7 @@ What comes out is plain prompts; a recipe records those, never what they came fr
 import csv
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -15,21 +15,32 @@ from provenance.recipe import Recipe
 
 MAX_PROMPTS = 1024  # of one matrix
 _CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")
-_WILDCARD = re.compile(r"__([A-Za-z0-9][A-Za-z0-9 /_-]*?)__")
-_BAR = re.compile(r"\s\|\s(?![^{]*\})")  # not inside braces
+_WILDCARD = re.compile(r"__([^\W_][\w /-]*?)__")
+_BAR = re.compile(r"[{}]|\s\|\s")
 _ROUNDS = 1000
 
 
 def matrix(prompt: str) -> list[str]:
     """`a | b | c` → a; a, b; a, c; a, b, c: the first part with every choice of the others."""
-    first, *others = (part.strip() for part in _BAR.split(prompt))
+    first, *others = (part.strip() for part in _parts(prompt))
     if 2 ** len(others) > MAX_PROMPTS:
         raise UsageError(
-            f"a matrix of {len(others) + 1} parts is {2 ** len(others):,} prompts; "
-            f"{MAX_PROMPTS:,} are allowed"
+            f"a matrix of {len(others) + 1:,} parts is more than {MAX_PROMPTS:,} prompts"
         )
     chosen = (each for count in range(len(others) + 1) for each in combinations(others, count))
     return [", ".join([first, *parts]) for parts in chosen]
+
+
+def _parts(prompt: str) -> Iterator[str]:
+    """What stands between the bars that are in no braces."""
+    depth = start = 0
+    for found in _BAR.finditer(prompt):
+        if found[0] in "{}":
+            depth = max(0, depth + (1 if found[0] == "{" else -1))
+        elif depth == 0:
+            yield prompt[start : found.start()]
+            start = found.end()
+    yield prompt[start:]
 
 
 def expanded(recipe: Recipe, wildcards: Path | None) -> Recipe:

@@ -67,7 +67,10 @@ class Farm:
                 self._workers[self._workers.index(worker)] = self._new()
         raise CheckError(f"no worker lives long enough to load the model: {death}")
 
-    def make(self, jobs: Sequence[Job], retries: int) -> Iterator[Made]:
+    def make(
+        self, jobs: Sequence[Job], retries: int, taken: set[Recipe] | None = None
+    ) -> Iterator[Made]:
+        held = self._ray.put(taken)
         waiting: deque[Chunk] = deque(
             (tuple(jobs[start : start + CHUNK]), 0) for start in range(0, len(jobs), CHUNK)
         )
@@ -76,7 +79,7 @@ class Farm:
         while waiting or any(chunk for _, (chunk, _) in running.values()):
             while waiting and idle:
                 worker, given = idle.pop(), waiting.popleft()
-                running[worker.make.remote(given[0], retries)] = worker, given
+                running[worker.make.remote(given[0], retries, held)] = worker, given
             if not running:
                 raise CheckError("no worker is left")
             (done,), _ = self._ray.wait(list(running), num_returns=1)
@@ -114,10 +117,12 @@ class Worker:
         except FirsthandError as error:
             return error
 
-    def make(self, jobs: Sequence[Job], retries: int) -> list[Made] | FirsthandError:
+    def make(
+        self, jobs: Sequence[Job], retries: int, taken: set[Recipe] | None = None
+    ) -> list[Made] | FirsthandError:
         """A picture that is not clear has no pixels in a Generation, so none are sent."""
         try:
-            return [_portable(made) for made in make_each(self._studio, jobs, retries)]
+            return [_portable(made) for made in make_each(self._studio, jobs, retries, taken)]
         except FirsthandError as error:
             return error
 

@@ -47,16 +47,15 @@ def _cached_or_fetched(name: str, get: Any) -> Path:
 
     logging.set_verbosity(logging.CRITICAL)  # what goes wrong is raised
     place, _, revision = name.partition("@")
-    try:
-        return Path(get(place, revision or None, True))
-    except Exception:
-        pass
-    try:
-        return Path(get(place, revision or None, False))
-    except Exception as error:
-        told = " ".join(str(error).split()).split(" (")[0]
-        raise MissingError(
-            f"no model {name!r}: it is neither a folder or file here, nor in the hub's local "
-            f"cache, nor could it be fetched ({type(error).__name__}: {told[:120]}); fetch it with "
-            f"`hf download {place}` where there is a network, or give a folder"
-        ) from None
+    failed = []
+    for local in (True, False):
+        try:
+            return Path(get(place, revision or None, local))
+        except Exception as error:
+            told = " ".join(str(error).split()).split(" (")[0]
+            failed.append(f"{type(error).__name__}: {told[:120]}")
+    raise MissingError(
+        f"no model {name!r}: it is neither a folder or file here, nor in the hub's local cache "
+        f"({failed[0]}), nor could it be fetched ({failed[1]}); fetch it with "
+        f"`hf download {place}` where there is a network, or give a folder"
+    )

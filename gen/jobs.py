@@ -18,7 +18,7 @@ MAX_JOBS_BYTES = 256 * 2**20
 MAX_COUNT = 100_000  # pictures of one line
 MAX_JOBS = 1_000_000  # pictures of one file
 _LORAS = ";"  # between several in one text
-_KNOWN = sorted({field.name for field in fields(Recipe)} | {"size", "count", "n"})
+_KNOWN = sorted({field.name for field in fields(Recipe)} | {"size", "count"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Job:
 def read_jobs(path: Path, wildcards: Path | None = None) -> list[Job]:
     """The jobs of a .txt (a prompt a line), .csv or .jsonl file.
 
-    Fields are those of a recipe; `size`, as WxH or a preset's name; `count` (or `n`), pictures with
+    Fields are those of a recipe; `size`, as WxH or a preset's name; `count`, pictures with
     seeds that follow each other; LoRAs also as text, NAME:WEIGHT with ; between.
 
     Empty lines and, in .txt, lines that begin with # are skipped. A job without a seed gets one
@@ -55,12 +55,10 @@ def read_jobs(path: Path, wildcards: Path | None = None) -> list[Job]:
         raise UsageError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8: {error}") from None
-    jobs: list[Job] = []
-    for line, values in reader(text):
-        try:
-            jobs += _jobs(values, len(jobs), wildcards)
-        except UsageError as error:
-            raise UsageError(f"{path}, line {line}: {error}") from None
+    try:
+        jobs = _all_jobs(reader(text), wildcards)
+    except UsageError as error:
+        raise UsageError(f"{path}, {error}") from None
     if not jobs:
         raise UsageError(f"{path} holds no job")
     return jobs
@@ -88,6 +86,17 @@ def parse_size(text: str) -> tuple[int, int] | None:
     return int(width), int(height)
 
 
+def _all_jobs(rows: Iterator[tuple[int, Mapping[str, Any]]], wildcards: Path | None) -> list[Job]:
+    """Raises UsageError beginning with the number of the line."""
+    jobs: list[Job] = []
+    for line, values in rows:
+        try:
+            jobs += _jobs(values, len(jobs), wildcards)
+        except UsageError as error:
+            raise UsageError(f"line {line}: {error}") from None
+    return jobs
+
+
 def _jobs(values: Mapping[str, Any], before: int, wildcards: Path | None) -> Iterator[Job]:
     """Those of one line: each prompt of a matrix, each with its seeds."""
     recipe, size, count = _read(values)
@@ -109,7 +118,7 @@ def _read(values: Mapping[str, Any]) -> tuple[Recipe, str | None, int]:
     given = dict(values)
     if unknown := sorted(given.keys() - set(_KNOWN)):
         raise UsageError(f"unknown field {', '.join(unknown)}; known are {', '.join(_KNOWN)}")
-    count = _count(given.pop("count", None), given.pop("n", None))
+    count = _count(given.pop("count", None))
     size = given.pop("size", None)
     if size is not None:
         if given.keys() & {"width", "height"}:
@@ -125,14 +134,11 @@ def _read(values: Mapping[str, Any]) -> tuple[Recipe, str | None, int]:
     return recipe, size, count
 
 
-def _count(count: Any, n: Any) -> int:
-    if count is not None and n is not None:
-        raise UsageError("give count or n, which mean the same")
-    asked = count if count is not None else n
-    if asked is None:
+def _count(count: Any) -> int:
+    if count is None:
         return 1
-    text = str(asked)
-    whole = text.isdecimal() and len(text) < 20 and not isinstance(asked, bool)
+    text = str(count)
+    whole = text.isdecimal() and len(text) < 20 and not isinstance(count, bool)
     if not whole or not 1 <= int(text) <= MAX_COUNT:
         raise UsageError(f"count is a whole number from 1 to {MAX_COUNT:,}, got {text[:40]!r}")
     return int(text)
@@ -153,7 +159,7 @@ def _seed_of(number: int, prompt: str) -> int:
 
 
 def _txt(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             yield number, {"prompt": line.strip()}
 
@@ -169,7 +175,9 @@ def _csv(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 raise UsageError(f"line {rows.line_num}: more cells than columns")
             if not any(v and v.strip() for v in row.values()):  # as spreadsheets end a table
                 continue
-            yield rows.line_num, {k.strip(): v.strip() for k, v in row.items() if k and v}
+            if any(v and not k.strip() for k, v in row.items()):
+                raise UsageError(f"line {rows.line_num}: a cell in a column without a name")
+            yield rows.line_num, {k.strip(): v.strip() for k, v in row.items() if v}
     except csv.Error as error:
         raise UsageError(f"line {rows.line_num}: not CSV: {error}") from None
 

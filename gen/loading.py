@@ -133,11 +133,15 @@ def _own_components(folder: Path, dtype: Any) -> dict[str, Any]:
 def _refuse_other_code(folder: Path) -> None:
     """A model index may name any Python module; only the two libraries' own are loaded."""
     listing = json.loads((folder / "model_index.json").read_text("utf-8"))
+    if not isinstance(listing["_class_name"], str):
+        raise UsageError(f"{folder} wants a pipeline of its own; diffusers' are loaded")
     for name, value in listing.items():
         if name.startswith("_") or not isinstance(value, list):
             continue
+        if len(value) != 2:
+            raise UsageError(f"{folder}: its {name} is [library, class], got {value!r:.80}")
         library = value[0]
-        ours = name == "vae" and value[1] == "PatchAutoencoder"
+        ours = name == "vae" and value == ["gen.starter.autoencoder", "PatchAutoencoder"]
         if library is not None and library not in _LIBRARIES and not ours:
             raise UsageError(
                 f"{folder} wants its {name} from {library!r}; "

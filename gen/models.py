@@ -55,7 +55,10 @@ def resolve(name: str, *, config: Path | None = None, shelf: Shelf = _IN_MEMORY)
 
 
 def _place(name: str, shelf: Shelf) -> Path:
-    path = given_path(name).resolve()
+    try:
+        path = given_path(name).resolve()
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"--model {name}: {error}") from None
     if not path.exists() and shelf.home:
         for kept in (name, f"{name}{SAFE}"):
             if (shelf.home / "models" / kept).exists():
@@ -82,7 +85,7 @@ def _folder_spec(name: str, folder: Path, label: str, shelf: Shelf) -> ModelSpec
         raise MissingError(f"no model {name!r}: {folder} has no model_index.json; {WAYS}")
     try:
         pipeline = str(json.loads(listing.read_text("utf-8"))["_class_name"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{listing} is not a diffusers model index: {error!r}") from None
     weights = _weights(folder, shelf)
     size = sum(file.stat().st_size for file in weights)

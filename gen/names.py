@@ -15,6 +15,7 @@ MAX_BYTES = 180  # of 255: room for "_2", the ending, and the name of the unfini
 MAX_WORDS = 40  # characters of a prompt
 FIELDS = ("job", "seed", "prompt", "model", "sampler", "steps", "guidance", "width", "height",
           "date")  # fmt: skip
+_NUMBERS = ("job", "seed", "steps", "guidance", "width", "height")
 _SPEC = re.compile(r"0?[0-9]{0,2}")
 
 
@@ -73,7 +74,8 @@ def _parts(template: str, values: Mapping[str, Any]) -> list[str]:
         if field not in FIELDS:
             raise UsageError(f"--name knows no {{{field}}}; known are {', '.join(FIELDS)}")
         value = values[field]
-        if conversion or not _SPEC.fullmatch(spec or "") or (spec and isinstance(value, str)):
+        if conversion or not _SPEC.fullmatch(spec or "") or (spec and field not in _NUMBERS):
             raise UsageError(f"--name {template!r}: a width goes with a number, as in {{job:05}}")
-        parts.append(format(value, spec or ""))
+        shown, spec = str(value), spec or ""
+        parts.append(shown.rjust(int(spec or 0), "0" if spec.startswith("0") else " "))
     return parts

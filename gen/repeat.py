@@ -20,11 +20,11 @@ from provenance.errors import MissingError, UsageError
 from provenance.inspect import inspect
 from provenance.read.found import items_of, object_of, scalars, text_of
 from provenance.recipe import MAX_SEED, Lora, Part, Recipe
+from provenance.recipe_match import file_stem
 
 MAX_JSON = 2**20  # bytes
 _OWN = "Firsthand"
 _HASH = re.compile(r"(0x)?([0-9a-f]{10,64})", re.IGNORECASE)
-_ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf|sft)\Z", re.IGNORECASE)
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _JOINED = re.compile(r"\bAND\b|\bBREAK\b")
 # Settings that say nothing of the pixels, or that a recipe has in fields of its own.
@@ -54,13 +54,17 @@ class Told:
 
 @dataclass(frozen=True)
 class Repeat:
-    """The recipe with all that is here of what it names; `model`, `vae`, `embeddings` to load."""
+    """The recipe with all that is here of what it names; `model`, `vae`, `embeddings` to load.
+
+    `complete`: the file says all there is, so that a VAE that it does not name was none.
+    """
 
     recipe: Recipe
     model: str
     vae: str | None
     embeddings: tuple[str, ...]
     not_repeated: tuple[str, ...]
+    complete: bool = False
 
 
 def read_told(file: Path) -> Told:
@@ -102,28 +106,37 @@ def repeat(told: Told, shelf: Shelf, model: str, given: Collection[str] = ()) ->
     )
     if "init" not in given and told.recipe.init and not recipe.init_hash:
         notes.append(f"it began with {_shown(told.recipe.init)}, which --init may give")
-    if "init" in given or not recipe.init_hash:
-        recipe = replace(recipe, init_hash=None, strength=None)
+    if not recipe.init_hash:
+        recipe = replace(recipe, strength=None)
     if recipe.seed is not None and not 0 <= recipe.seed <= MAX_SEED:
         recipe = replace(recipe, seed=None)
     if recipe.seed is None and "seed" not in given:
         notes.append("the file has no seed that can be used: a random one is taken")
-    return Repeat(recipe, place, vae, tuple(embeddings), tuple(notes))
+    return Repeat(recipe, place, vae, tuple(embeddings), tuple(notes), told.tool == _OWN)
 
 
-def fitted(recipe: Recipe, painter: Painter) -> tuple[Recipe, list[str]]:
+def fitted(
+    recipe: Recipe, painter: Painter, given: Collection[str] = ()
+) -> tuple[Recipe, list[str]]:
     """As the model takes it: its sampler by our names, or the model's own where that does not fit;
-    no weights where the model reads none."""
+    no weights where the model reads none. What the user has `given` stays as it is."""
     notes = []
+    begun = Recipe("a", init=recipe.init, init_hash=recipe.init_hash)
+    if recipe.init and recipe.init_hash and not _takes(painter, begun):
+        notes.append(f"it began with another picture, {recipe.init_hash[:16]}")
+        recipe = replace(recipe, init_hash=None)
     plain = replace(
         recipe, prompt=plain_words(recipe.prompt), negative=plain_words(recipe.negative)
     )
-    if plain != recipe and not _takes(painter, Recipe("(a:1.2)")):
+    said = {"prompt", "negative"} & set(given)
+    if plain != recipe and not said and not _takes(painter, Recipe("(a:1.2)")):
         recipe = plain
         notes.append(f"weights such as (word:1.2), which {painter.spec.name} does not read")
     sampler, spacing = _words(recipe.sampler, recipe.scheduler)
     told = " ".join(filter(None, (recipe.sampler, recipe.scheduler)))
-    if not _takes(painter, Recipe("a", sampler=sampler)):
+    if "sampler" in given:
+        pass
+    elif not _takes(painter, Recipe("a", sampler=sampler)):
         notes.append(f"sampler {told}: the model's own is taken")
         sampler = spacing = None
     elif not _takes(painter, Recipe("a", sampler=sampler, scheduler=spacing)):
@@ -187,7 +200,9 @@ def _model(recipe: Recipe, shelf: Shelf, default: str) -> tuple[str, list[str]]:
     if not name and not recipe.model_hash:
         return default, [f"the file does not name its model: {default} is taken"]
     for place, known, sha in _own_models(shelf, default):
-        if (digest and sha.startswith(digest)) or (not digest and _stem(name) == _stem(known)):
+        if (digest and sha.startswith(digest)) or (
+            not digest and file_stem(name or "") == file_stem(known)
+        ):
             return place, []
     found = _found(shelf, "models", name, digest)
     if found is None:
@@ -229,7 +244,7 @@ def _optional(shelf: Shelf, kind: str, part: Part, what: str) -> tuple[str | Non
 def _found(shelf: Shelf, kind: str, name: str | None, digest: str | None) -> Path | None:
     """What is on the shelf with this hash or, where none is known, of this name."""
     places = list(shelf.places(kind))
-    same = [path for path in places if name and _stem(path.name) == _stem(name)]
+    same = [path for path in places if name and file_stem(path.name) == file_stem(name)]
     if not digest:
         return same[0] if same else None
     others = [path for path in places if path not in same]
@@ -245,10 +260,6 @@ def _digest(text: str | None) -> str | None:
     """A hash that can be compared: not AutoV1 (8 digits), nor InvokeAI's `blake3:…`."""
     match = _HASH.fullmatch(text or "")
     return match[2].lower() if match else None
-
-
-def _stem(name: str | None) -> str:
-    return _ENDING.sub("", (name or "").replace("\\", "/").rpartition("/")[2]).lower()
 
 
 def _named(what: str, name: str | None, digest: str | None) -> str:

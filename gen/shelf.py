@@ -70,17 +70,20 @@ class Shelf:
 
     def item(self, kind: str, path: Path, name: str = "") -> Item:
         name = name or (path.name if path.is_dir() else path.stem)
-        files = sorted(path.rglob(f"*{SAFE}")) if path.is_dir() else [path]
-        size = sum(file.stat().st_size for file in files)
+        size = 0
         try:
+            files = sorted(path.rglob(f"*{SAFE}")) if path.is_dir() else [path]
+            size = sum(file.stat().st_size for file in files)
             if path.is_file():
                 require_loadable(path, unsafe_pickle=self.unsafe_pickle)
             elif not files:
                 raise MissingError(f"no {SAFE} file in it")
-            made = self.hash(path)
+            made, said = self.hash(path), licence(path)
         except FirsthandError as error:
             return Item(kind, name, path, size, "", None, None, str(error))
-        return Item(kind, name, path, size, made.sha256, made.autov3, licence(path))
+        except (OSError, RuntimeError) as error:  # a link that leads nowhere or to itself
+            return Item(kind, name, path, size, "", None, None, f"cannot be read: {error}")
+        return Item(kind, name, path, size, made.sha256, made.autov3, said)
 
     def _places(self, kind: str, name: str) -> Iterator[Path]:
         given = given_path(name)

@@ -203,12 +203,38 @@ class Studio:
         previews: bool = True,
     ) -> Generator[Generation | Preview]:
         """As `make`; before a Generation come the previews of its picture, if it is watched."""
+        waiting: dict[int, Generation] = {}
+        shown = 0
+        made = self.each(recipes, retries=retries, on_step=on_step, previews=previews)
+        with closing(made):
+            for each in made:
+                if isinstance(each, Preview):
+                    yield each
+                else:
+                    waiting[each[0]] = each[1]
+                while shown in waiting:
+                    yield waiting.pop(shown)
+                    shown += 1
+
+    def each(
+        self,
+        recipes: Sequence[Recipe],
+        *,
+        retries: int = 0,
+        taken: set[Recipe] | None = None,
+        on_step: OnStep = lambda done, steps: None,
+        previews: bool = False,
+    ) -> Generator[tuple[int, Generation] | Preview]:
+        """As `live`, each Generation with its recipe's place as soon as there is no more to do for
+        it, so that an error loses none. `taken` are recipes that no retry may use; those that are
+        painted here are added."""
         complete = [self.painter.complete(recipe) for recipe in recipes]
         todo = deque(_Wanted(place, recipe) for place, recipe in enumerate(complete))
-        asked_for = set(complete)
-        made: dict[int, Generation] = {}
+        asked_for = set[Recipe]() if taken is None else taken
+        asked_for.update(complete)
+        made: deque[tuple[int, Generation]] = deque()
         early: SimpleQueue[Preview | None] = SimpleQueue()  # after a batch's previews comes None
-        shown, stopped = 0, Event()
+        stopped = Event()
 
         def stepped(done: int, steps: int) -> None:
             if stopped.is_set():
@@ -221,7 +247,7 @@ class Studio:
             while again in asked_for:
                 again = _next_seed(again)
             if again is None:
-                made[wanted.place] = replace(generation, attempts=attempts)
+                made.append((wanted.place, replace(generation, attempts=attempts)))
             else:
                 asked_for.add(again)
                 todo.appendleft(_Wanted(wanted.place, again, (*attempts, generation)))
@@ -250,11 +276,10 @@ class Studio:
                     painting = begin()
                     for wanted, eye, image in zip_longest(batch, eyes, images):
                         settle(wanted, self._checked(image, wanted.recipe, eye))
-                        while shown in made:
-                            yield made.pop(shown)
-                            shown += 1
+                        while made:
+                            yield made.popleft()
                     painting = painting or begin()
-                yield from (made[place] for place in sorted(made))
+                yield from made  # what gates have refused
             finally:
                 stopped.set()
 

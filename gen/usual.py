@@ -81,9 +81,9 @@ def kept(spec: ModelSpec, home: Path) -> Usual | None:
     for path in (_place(spec.hash, home), spec.folder / FILE):
         try:
             found = Usual(**json.loads(path.read_text("utf-8")))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
-        except (ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError) as error:
             raise UsageError(
                 f"{path} is no calibration ({error}); remove it: firsthand models calibrate"
             ) from None

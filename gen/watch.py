@@ -125,7 +125,7 @@ def watching(
 
 
 def mitigated(recipe: Recipe, match: Reference) -> Recipe:
-    """The recipe with half the guidance, away from what the match is called or was made with.
+    """The recipe with half of what guidance adds, away from the match's title or prompt.
 
     The terms of AMG (Chen et al., CVPR 2024) that need no gradient, by means that every guided
     pipeline has and the recipe records: less guidance, and the match's caption as negative prompt.

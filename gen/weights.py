@@ -48,7 +48,7 @@ class HashStore:
         self._file = file
         self._known: dict[str, dict[str, Any]] = {}
         if file and file.is_file():
-            with suppress(ValueError, OSError):
+            with suppress(ValueError, OSError, RecursionError):
                 known = json.loads(file.read_text("utf-8"))
                 self._known = known if isinstance(known, dict) else {}
 
@@ -56,7 +56,7 @@ class HashStore:
         key, state = str(path.resolve()), path.stat()
         stamp = [state.st_size, state.st_mtime_ns]
         kept = self._known.get(key)
-        if isinstance(kept, dict) and kept.get("stamp") == stamp:
+        if isinstance(kept, dict) and kept.get("stamp") == stamp and len(kept) == 3:
             return FileHash(str(kept["sha256"]), kept["autov3"])
         made = hash_file(path)
         self._known[key] = {"stamp": stamp, **asdict(made)}
@@ -119,9 +119,12 @@ def read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         text = file.read(size)[8:]
     try:
-        header = json.loads(text)
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name[:2] != "__"]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        header = dict(json.loads(text))
+        said = header.get("__metadata__", {})
+        ends = [_end(entry) for name, entry in header.items() if name != "__metadata__"]
+        if not isinstance(said, dict) or not all(isinstance(each, str) for each in said.values()):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise UsageError(f"{path} is not a sound safetensors file: its header is damaged") from None
     held = path.stat().st_size - size
     if not ends:
@@ -131,7 +134,16 @@ def read_header(path: Path) -> dict[str, Any]:
             f"{path} is not a sound safetensors file: its header tells of {max(ends):,} bytes of "
             f"weights, there are {held:,}; fetch it again"
         )
-    return dict(header)
+    return header
+
+
+def _end(entry: Any) -> int:
+    """Where a tensor ends; ValueError, TypeError or KeyError for what describes none."""
+    start, end = entry["data_offsets"]
+    numbers = (start, end, *entry["shape"])
+    if not isinstance(entry["dtype"], str) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError
+    return int(end)
 
 
 def _header_size(path: Path) -> int:

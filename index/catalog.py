@@ -58,7 +58,7 @@ class Catalog(Descriptors):
     """The references and what is known of their pictures."""
 
     def counts(self) -> dict[str, int]:
-        """References, distinct pictures, and bytes of thumbnails."""
+        """How many references, distinct pictures, thumbnails and recipes there are."""
         return {
             "references": self.reference_count(),
             "pictures": self._one("SELECT count(*) FROM picture"),
@@ -83,13 +83,12 @@ class Catalog(Descriptors):
         return {row[0]: Told(*row[1:]) for row in rows}
 
     def tell(self, told: Mapping[str, Told]) -> None:
-        """Changes title and license of references, all of them or none."""
+        """Changes title and license of references, all or none; verdicts do not rest on them."""
         with self._transaction():
             self._db.executemany(
                 "UPDATE reference SET title = ?, license = ? WHERE uri = ?",
                 [(now.title, now.license, uri) for uri, now in told.items()],
             )
-            self._count("changes")
 
     def add(self, batch: Sequence[NewReference]) -> None:
         """Adds or replaces references, all of the batch or none of it."""
@@ -173,7 +172,13 @@ class Catalog(Descriptors):
             "SELECT count(*) FROM picture p WHERE NOT EXISTS "
             "(SELECT 1 FROM reference WHERE picture_id = p.id)"
         )
-        return super().problems() + ([f"{unseen} pictures that no reference shows"] * bool(unseen))
+        recipes = self._all("SELECT recipe FROM reference WHERE recipe IS NOT NULL")
+        unread = sum(_recipe(row[0]) is None for row in recipes)
+        return [
+            *super().problems(),
+            *[f"{unseen} pictures that no reference shows"] * bool(unseen),
+            *[f"{unread} recipes that cannot be read"] * bool(unread),
+        ]
 
     def last_picture(self) -> int:
         return int(self._one("SELECT coalesce(max(id), 0) FROM picture"))
@@ -364,9 +369,13 @@ def _value(row: Any) -> Value:
     return Value(spec, np.frombuffer(row["value"], _number(spec)))
 
 
+def _recipe(text: str) -> Recipe | None:
+    """None for what is none any more to this version; `problems` tells of it."""
+    with suppress(UsageError, ValueError):
+        return Recipe.from_json(json.loads(text))
+    return None
+
+
 def _as_reference(row: Any) -> Reference:
-    recipe = None
-    if row["recipe"]:
-        with suppress(UsageError):  # an earlier Firsthand kept what is no recipe any more
-            recipe = Recipe.from_json(json.loads(row["recipe"]))
+    recipe = _recipe(row["recipe"]) if row["recipe"] else None
     return Reference(row["id"], row["uri"], row["source"], row["title"], row["license"], recipe)

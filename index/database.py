@@ -112,7 +112,7 @@ class Database:
 
     @property
     def version(self) -> str:
-        """Identity and change count: differs after every change of the references."""
+        """Identity and change count: differs after every change that a verdict can rest on."""
         sql = "SELECT i.value || '-' || c.value FROM meta i, meta c WHERE i.key = 'identity' "
         return str(self._one(sql + "AND c.key = 'changes'"))
 

@@ -3,7 +3,6 @@
 On disk: `catalog.sqlite` (the truth) and `stores/NAME-N.faiss` (caches, rebuilt when in doubt).
 """
 
-import fcntl
 import json
 import random
 import threading
@@ -19,6 +18,7 @@ from index.descriptors import Lacking, require_comparable
 from index.stores import Found, Stores
 from provenance.chance import Calibration
 from provenance.errors import CheckError, UsageError
+from provenance.files import lock
 from provenance.fingerprint import DescriptorSpec, Fingerprint, Value, Vector, similarities
 from provenance.fusion import SPEC as FUSION
 from provenance.local.features import kept
@@ -161,7 +161,10 @@ class Library:
             held, specs = self._catalog.calibration(), self._catalog.specs()
         if held is None:
             return None
-        found = Calibration.from_json(json.loads(held))
+        try:
+            found = Calibration.from_json(json.loads(held))
+        except (TypeError, KeyError, ValueError):  # of an earlier version
+            return None
         tails = {name: tail for name, tail in found.tails.items() if tail.spec in (*specs, FUSION)}
         return replace(found, tails=tails)
 
@@ -279,10 +282,7 @@ class Library:
         except OSError as error:
             raise UsageError(f"{self.folder} cannot be changed: {error.strerror}") from None
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(f"another process is changing {self.folder}; try later") from None
+            lock(file, f"another process is changing {self.folder}; try later")
             yield
 
     def build(self) -> None:

@@ -3,10 +3,11 @@
 import errno
 import json
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -14,14 +15,20 @@ from urllib.parse import quote
 from provenance.errors import UsageError
 from provenance.scan import stamp_of
 
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        "png jpg jpeg jfif mpo webp gif bmp tif tiff avif jp2 ico ppm pgm tga apng".split()  # noqa: SIM905
-    )
+_NAMES = (
+    "png apng jpg jpeg jpe jfif mpo webp gif bmp dib tif tiff avif avifs heic heif hif jxl "
+    "jp2 j2k j2c jpx ico ppm pgm pbm pnm tga"
 )
+SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
 
-_MAGIC = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+# Also of formats that are not read: such a file is told as unreadable, not passed over.
+_MAGIC = (
+    b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0",
+    b"MM\0+", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
+)  # fmt: skip
+_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # not those of films
+_PNM = re.compile(rb"P[1-7]\s")
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their sizes in bytes
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,6 @@ class Item:
     stamp: str
     title: str = ""
     license: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -81,7 +87,6 @@ class FolderSource:
             stamp=stamp_of(path),
             title=_utf8(title),
             license=_utf8(facts.get("license") or facts.get("licence") or ""),
-            facts=facts,
         )
 
 
@@ -119,10 +124,22 @@ def _says_image(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            head = file.read(12)
+            return _begins_as_image(file.read(18))
     except OSError:
         return True
-    return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+def _begins_as_image(head: bytes) -> bool:
+    """By a file's first 18 bytes, whatever its name; TGA does not say what it is."""
+    return (
+        head.startswith(_MAGIC)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
+        or (head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS)
+        or (head[:4] == b"\0\0\1\0" and head[4:6] != b"\0\0" and head[9:10] == b"\0")  # ICO
+        or (int.from_bytes(head[:4], "little") in _BMP_HEADERS and head[12:14] == b"\1\0")  # DIB
+        or _PNM.match(head) is not None
+    )
 
 
 def _utf8(value: Any) -> str:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +19,8 @@ from provenance.fingerprint import DescriptorSpec
 Ids = NDArray[np.int64]
 
 
-class VectorStore(Protocol):
-    """Holds rows of one descriptor: (N, dim / 8) uint8 or (N, dim) float32 unit rows."""
-
-    def __len__(self) -> int: ...
-
-    def add(self, ids: Ids, rows: NDArray[Any]) -> None: ...
-
-    def nearest(self, asked: NDArray[Any], count: int) -> Ids:
-        """Ids of the `count` rows nearest to any of those asked, and of all as near as the last.
-
-        `asked` is one row, or several: (K, dim / 8) or (K, dim).
-        """
-
-
 class PlainStore:
-    """Compares with every row, in numpy."""
+    """Compares with every row, in numpy: (N, dim / 8) uint8 or (N, dim) float32 unit rows."""
 
     def __init__(self, spec: DescriptorSpec) -> None:
         self._hamming = spec.metric == "hamming"
@@ -50,6 +36,10 @@ class PlainStore:
         self._rows = np.concatenate([self._rows, rows])
 
     def nearest(self, asked: NDArray[Any], count: int) -> Ids:
+        """Ids of the `count` rows nearest to any of those asked, and of all as near as the last.
+
+        `asked` is one row, or several: (K, dim / 8) or (K, dim).
+        """
         if not len(self._ids):
             return self._ids
         far = np.min([self._distances(row) for row in np.atleast_2d(asked)], axis=0)
@@ -106,6 +96,7 @@ class FaissStore:
             self._index.add_with_ids(np.ascontiguousarray(rows), ids)
 
     def nearest(self, asked: NDArray[Any], count: int) -> Ids:
+        """As `PlainStore.nearest`."""
         return np.array(self.nearest_each([asked], count)[0], np.int64)
 
     def nearest_each(self, asked: Sequence[NDArray[Any]], count: int) -> list[list[int]]:

@@ -4,7 +4,6 @@ A finding is one line of the audit's JSON, as a dict: what the reports, the term
 of a stopped audit all read.
 """
 
-import fcntl
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Self
 
 from provenance.check import Asked, Checker
 from provenance.errors import UsageError
+from provenance.files import lock
 from provenance.groups import Grouping, Link
 from provenance.inspect import payload
 from provenance.ledger import Ledger
@@ -96,10 +96,10 @@ class Journal:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._out = file.open("ab+")
         try:
-            fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            lock(self._out, "another audit of these paths is running; try later")
+        except UsageError:
             self._out.close()
-            raise UsageError("another audit of these paths is running; try later") from None
+            raise
         self._out.seek(0)
         header, *lines = self._out.read().splitlines(keepends=True) or [b""]
         if header == json.dumps(basis).encode() + b"\n":
@@ -133,7 +133,9 @@ class Journal:
 
     def finding(self, path: Path) -> Finding | None:
         stamp, finding = self._found.get(str(path), ("", None))
-        return finding if finding and stamp == stamp_of(path) else None
+        if finding is None or finding["error"]:  # what kept it from being read may be gone
+            return None
+        return finding if stamp == stamp_of(path) else None
 
     def findings(self, paths: Sequence[Path]) -> dict[Path, Finding]:
         """The findings that count, of these paths."""

@@ -1,8 +1,8 @@
 """Chance: how many unrelated references come as close as this, in a library of this size.
 
 Measured on the library itself and on pictures that are not in it: for each, how close the nearest
-unrelated reference comes. What lies beyond the measured is extrapolated with a generalised Pareto
-tail over a high threshold (peaks over threshold: Pickands, 1975). Knows nothing of policies.
+unrelated reference comes. What lies beyond the measured is extrapolated with an exponential tail
+over a high threshold (peaks over threshold: Pickands, 1975). Knows nothing of policies.
 """
 
 import math
@@ -21,9 +21,8 @@ Similarities = Mapping[str, float]
 
 LEAST_PICTURES = 200  # with fewer, a tail is a guess
 _TAIL = 0.8  # quantile of the nearest from which on the tail is fitted
-_SHAPES = (-0.25, 0.0)  # that a tail may have: similarities end, and few pictures do not say where
-_STRAIGHT = 1e-3  # shapes under this are exponential
-_LEAST = 1e-12
+_SURE = 1.645  # standard errors over the mean excess: 95 of 100 such tails are no heavier
+_LEAST = 1e-6
 _STALE = 1.2  # change of the library's size by which a calibration goes stale
 
 
@@ -32,36 +31,33 @@ class Tail:
     """How rare it is for an unrelated reference to come close, by one descriptor.
 
     The nearest is more similar than `start` (0..1) for a `share` (0..1) of pictures, and beyond
-    that its similarity is a generalised Pareto variable of this `scale` and `shape`: exponential at
-    shape 0, ending somewhere at a negative one.
+    that its similarity is an exponential variable whose mean is about `scale`, and no larger than
+    `widest` in 95 of 100 cases.
     """
 
     spec: DescriptorSpec
     start: float
     share: float
     scale: float
-    shape: float = 0.0
+    widest: float
 
     def chance(self, similarity: float) -> float:
-        """Unrelated references expected to be as similar as this (0..1) or more.
+        """Unrelated references expected to be as similar as this (0..1) or more."""
+        return self._left(similarity, self.scale)
 
-        Never less than a 10 ** 12th of the share: nothing that was measured tells of less.
+    def most(self, similarity: float) -> float:
+        """As `chance`, at most: what may be told of a single match.
+
+        Never less than a millionth of the share: nothing that was measured tells of less.
         """
-        if similarity >= 1:
-            return 0.0
-        beyond = (similarity - self.start) / self.scale
-        if abs(self.shape) < _STRAIGHT:
-            left = math.exp(-beyond)
-        else:
-            left = max(0.0, 1 + self.shape * beyond) ** (-1 / self.shape)
-        return self.share * max(left, _LEAST)
+        return max(self._left(similarity, self.widest), self.share * _LEAST)
+
+    def _left(self, similarity: float, scale: float) -> float:
+        return self.share * math.exp((self.start - similarity) / scale)
 
     def similarity(self, chance: float) -> float:
         """The similarity (0..1) that has this chance."""
-        rarer = math.log(self.share / chance)
-        if abs(self.shape) >= _STRAIGHT:
-            rarer = math.expm1(self.shape * rarer) / self.shape
-        return min(1.0, max(0.0, self.start + self.scale * rarer))
+        return min(1.0, max(0.0, self.start + self.scale * math.log(self.share / chance)))
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class Calibration:
         return {n: replace(tail, share=tail.share * larger) for n, tail in self.tails.items()}
 
     def stale(self, references: int) -> bool:
-        """Whether the library has become a fifth larger or smaller than it was."""
+        """Whether the library has become a fifth larger, or a sixth smaller, than it was."""
         return not 1 / _STALE <= references / self.references <= _STALE
 
     def to_json(self) -> dict[str, Any]:
@@ -160,10 +156,7 @@ def _tail(spec: DescriptorSpec, nearest: NDArray[np.float64]) -> Tail:
     start = float(np.quantile(nearest, _TAIL))
     beyond = nearest[nearest > start] - start
     if not len(beyond):  # so many ties that nothing is beyond: the least that can be told apart
-        return Tail(spec, start, 1 / len(nearest), 1 / spec.dim)
-    if len(beyond) < 2 or not beyond.var():
-        return Tail(spec, start, len(beyond) / len(nearest), float(beyond.mean()))
-    ratio = float(beyond.mean() ** 2 / beyond.var())  # moments: Hosking and Wallis, 1987
-    shape = min(_SHAPES[1], max(_SHAPES[0], (1 - ratio) / 2))
-    scale = float(beyond.mean()) * (1 - shape)
-    return Tail(spec, start, len(beyond) / len(nearest), scale, shape)
+        return Tail(spec, start, 1 / len(nearest), 1 / spec.dim, 1 / spec.dim)
+    scale = float(beyond.mean())
+    widest = scale * (1 + _SURE / math.sqrt(len(beyond)))
+    return Tail(spec, start, len(beyond) / len(nearest), scale, widest)

@@ -1,9 +1,11 @@
 """Writing files so that nobody ever sees half of one; reading paths that people give."""
 
+import fcntl
 import os
 import secrets
 import stat
 from pathlib import Path
+from typing import IO, Any
 
 from provenance.errors import CheckError, UsageError
 
@@ -36,6 +38,19 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def lock(file: IO[Any], taken: str) -> None:
+    """Locks an open file for this process until it is closed.
+
+    Raises UsageError, in the words `taken` where another process has it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(taken) from None
+    except OSError as error:  # some network file systems
+        raise UsageError(f"{file.name} cannot be locked: {error.strerror}") from None
 
 
 def _is_stream(path: Path) -> bool:

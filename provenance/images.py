@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.IcoImagePlugin import IcoImageFile
 from PIL.PngImagePlugin import iTXt
 
 from provenance.errors import DecodeError
 from provenance.read import bombs
+from provenance.read.containers import png_chunks, walked_kind
 from provenance.read.exif import exif_texts, mended
 from provenance.read.stealth import stealth_texts
 
@@ -33,9 +35,10 @@ MAX_RATIO = 200  # longest side : shortest side
 # Others, such as EPS, hand what they read to further programs, or are no pictures of the web.
 _FORMATS = (
     "PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM",
-    "HEIF", "JXL", "TGA",
+    "TGA",
 )  # fmt: skip
 
+XMP, IIM = "XMP packet", "IIM block"
 _STRIP = 256  # rows
 
 # What a hostile file can make Pillow's decoders raise.
@@ -50,7 +53,8 @@ _DECODER_ERRORS = (
 class Picture:
     """A decoded picture: `image` is upright RGB; `frames` counts the file's frames.
 
-    `texts` holds what the file's text chunks, comments and EXIF user comment say, by their keys.
+    `texts` holds what the file's text chunks, comments and EXIF user comment say, by their keys;
+    under the keys XMP and IIM are such blocks, as Latin-1, where only the decoder finds them.
     """
 
     image: Image.Image
@@ -84,7 +88,9 @@ def _guarded(given: S, decode: Callable[[S], T]) -> T:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DecodeError(_too_large()) from None
     except UnidentifiedImageError:
-        raise DecodeError("not an image in a format that can be read") from None
+        raise DecodeError(
+            "not an image in a format that can be read (such as PNG, JPEG, WebP, AVIF, TIFF)"
+        ) from None
     except _DECODER_ERRORS as error:
         raise DecodeError(f"damaged image: {str(error) or type(error).__name__}") from None
 
@@ -106,15 +112,17 @@ def on_white(image: Image.Image) -> Image.Image:
 def read_file(path: Path) -> bytes:
     """A regular file's bytes, within limits."""
     try:
-        facts = path.stat()
-        if stat.S_ISDIR(facts.st_mode):
+        kind = path.stat().st_mode
+        if stat.S_ISDIR(kind):
             closed = not os.access(path, os.R_OK | os.X_OK)
             raise DecodeError("not a file, but a folder" + " that cannot be looked into" * closed)
-        if not stat.S_ISREG(facts.st_mode):
+        if not stat.S_ISREG(kind):
             raise DecodeError("not a file")
-        if facts.st_size > MAX_BYTES:
-            raise DecodeError(f"{facts.st_size:,} bytes; at most {MAX_BYTES:,} are read")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise DecodeError(f"{size:,} bytes; at most {MAX_BYTES:,} are read")
+            return file.read(size)  # and no more, should it grow meanwhile
     except OSError as error:
         raise DecodeError(f"cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a name that no file can have
@@ -125,29 +133,58 @@ def _opened(data: bytes) -> Image.Image:
     if too_much := bombs.found(data):
         raise DecodeError(f"too much to decode: {too_much}")
     Image.init()
-    opened = Image.open(io.BytesIO(data), formats=[each for each in _FORMATS if each in Image.OPEN])
-    if not bombs.is_sound(opened.info.get("exif") or b""):
-        raise DecodeError("too much to decode: EXIF that is larger than its block")
+    opened = _open(data)
+    _require_sound_exif(opened)
     width, height = opened.size
     if width * height > MAX_PIXELS:
         raise DecodeError(_too_large(width, height))
     if max(width, height) > MAX_RATIO * min(width, height):
         raise DecodeError(f"{width} x {height} pixels: longer than {MAX_RATIO} times its width")
     opened.load()
+    _require_sound_exif(opened)  # there may be more of it after a PNG's pixels
     return opened
+
+
+def _open(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=[each for each in _FORMATS if each in Image.OPEN])
+
+
+def _require_sound_exif(opened: Image.Image) -> None:
+    """Of what Pillow will load, in whichever form it is kept."""
+    exif = opened.info.get("exif")
+    if exif is None and (profile := opened.info.get("Raw profile type exif")):
+        exif = bytes.fromhex("".join(profile.split("\n")[3:]))
+    if not bombs.is_sound(exif or b""):
+        raise DecodeError("too much to decode: EXIF that is larger than its block")
 
 
 def _decode(data: bytes) -> Picture:
     with _opened(data) as opened:
         frames = _frames(opened, data)
-        texts = _texts(opened)
+        texts = _texts(opened, walked=walked_kind(data) is not None)
         return Picture(_upright(opened), frames, texts)
 
 
 def _frames(opened: Image.Image, data: bytes) -> int:
-    if opened.format == "MPO":  # a photo with its embedded preview, not an animation
-        return 1
-    return bombs.pages(data) if opened.format == "TIFF" else int(getattr(opened, "n_frames", 1))
+    """How many pictures the file shows; a photo's smaller previews are none."""
+    if opened.format == "MPO":
+        return sum(size == opened.size for size in _sizes(data))
+    if opened.format == "TIFF":
+        return bombs.pages(data)
+    if isinstance(opened, IcoImageFile):
+        return len(opened.ico.sizes())
+    counted = int(getattr(opened, "n_frames", 1))
+    if opened.format == "PNG" and counted == 1:  # Pillow shows no animation that has an error
+        counted += any(kind == b"fdAT" for kind, *_ in png_chunks(data))
+    return counted
+
+
+def _sizes(data: bytes) -> Iterator[tuple[int, int]]:
+    """Of the pictures in an MPO: a photo and its previews, or the two of a stereo camera."""
+    with _open(data) as again:
+        for number in range(min(int(getattr(again, "n_frames", 1)), bombs.MAX_PICTURES)):
+            again.seek(number)
+            yield again.size
 
 
 def _upright(opened: Image.Image) -> Image.Image:
@@ -194,7 +231,8 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, int]]:
 _LOSSLESS = ("PNG", "WEBP")  # where the lowest bits may hold text
 
 
-def _texts(opened: Image.Image) -> dict[str, str]:
+def _texts(opened: Image.Image, *, walked: bool) -> dict[str, str]:
+    """What the decoder has found; blocks (XMP, IIM) of formats that are not `walked`, too."""
     found = {
         str(key): value if isinstance(value, iTXt) else mended(value)
         for key, value in opened.info.items()
@@ -202,7 +240,13 @@ def _texts(opened: Image.Image) -> dict[str, str]:
     }
     if isinstance(comment := opened.info.get("comment"), bytes):
         found["comment"] = comment.decode("utf-8", "replace")
-    found |= exif_texts(opened.getexif())
+    exif = opened.getexif()
+    found |= exif_texts(exif)
+    if not walked:
+        tags = getattr(opened, "tag_v2", exif)
+        for key, block in ((XMP, opened.info.get("xmp") or tags.get(700)), (IIM, tags.get(33723))):
+            if isinstance(block, bytes):
+                found[key] = block.decode("latin-1")
     if opened.format in _LOSSLESS:
         for _, text in stealth_texts(opened):
             found["stealth"] = text

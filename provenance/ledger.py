@@ -43,12 +43,13 @@ CREATE TRIGGER entry_remains BEFORE DELETE ON entry
     BEGIN SELECT raise(ABORT, 'the ledger is only added to'); END;
 PRAGMA user_version = 1;
 """
+_VERSION = 1
 _CHAINED = ("made", "recipe", "verdict", "file", "content", "manifest", "payload", "hashes",
             "phash", "pdq", "previous")  # fmt: skip
 _START = "0" * 64
 _BITS = 256
-_APART = {PHASH.name: 32, PDQ: 31}  # bits that may differ: the policy's for a copy
-_DETAIL = 30  # under which pictures are too plain to be told apart, likewise
+_APART = {PHASH.name: 32, PDQ: 31}  # bits that may differ in a copy: as in the policy
+_DETAIL = 30  # under which pictures are too plain to be told apart: as in the policy
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,11 @@ class Ledger:
             if uri is None:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
-            if not self._one("PRAGMA user_version"):
+            made = self._one("PRAGMA user_version")
+            if not made and create:
                 self._make_tables()
+            elif made != _VERSION:
+                raise CheckError(f"{path} is damaged, or of another version: no ledger's tables")
 
     def __enter__(self) -> Self:
         return self
@@ -233,7 +237,7 @@ class Ledger:
                     return [f"entry {expected} is missing"]
                 if row["previous"] != previous:
                     return [f"entry {expected} does not follow the one before it"]
-                if row["digest"] != _digest(dict(row)):
+                if row["digest"] != _digest(dict(row)) or not _is_typed(row):
                     return [f"entry {expected} was changed after it was made"]
                 previous, expected = row["digest"], expected + 1
             last = self._one("SELECT max(seq) FROM sqlite_sequence WHERE name = 'entry'") or 0
@@ -322,6 +326,8 @@ def _digest(row: Mapping[str, Any]) -> str:
 
 
 def _as_entry(row: Any) -> Entry:
+    if not isinstance(row["payload"], bytes | None):
+        raise _damaged(row["number"])
     return Entry(
         row["number"], row["made"], _object(row, "recipe"), _object(row, "verdict"),
         row["file"], row["content"], row["manifest"], row["payload"], row["digest"],
@@ -336,6 +342,13 @@ def _object(row: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _damaged(row["number"])
     return value
+
+
+def _is_typed(row: Any) -> bool:
+    """The chain tells no bytes from their digits as text."""
+    return (
+        _is_hash(row["phash"]) and _is_hash(row["pdq"]) and isinstance(row["payload"], bytes | None)
+    )
 
 
 def _is_hash(value: Any) -> bool:

@@ -185,6 +185,8 @@ def _is_text(value: Any) -> bool:
 def _lora(value: Any) -> Lora:
     if not _is_part(value):
         raise UsageError(f"a LoRA is {{name, weight, hash}}, got {value!r}")
+    if unknown := sorted(map(str, value.keys() - {"name", "weight", "hash"})):
+        raise UsageError(f"a LoRA has name, weight and hash, got {', '.join(unknown)} too")
     try:
         return Lora(value["name"], _finite(value.get("weight", 1.0)), value.get("hash"))
     except (TypeError, ValueError, OverflowError):

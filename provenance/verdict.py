@@ -1,6 +1,7 @@
 """Policy, Verdict and `decide`: pure, no clock, no disk beyond the policy file, no model."""
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,10 +125,13 @@ class Policy:
     def chance(self, similarity: Mapping[str, float]) -> float | None:
         """Unrelated references expected to come this close; None where nothing was measured.
 
-        By the descriptor to which this is rarest, times the number of those that had the chance.
+        By the fusion, which knows all other descriptors. A policy without it: by the descriptor to
+        which this is rarest, times the number of those that had the chance.
         """
         shared = self.tails.keys() & similarity.keys()
-        each = [self.tails[name].chance(similarity[name]) for name in shared]
+        if FUSION.name in shared:
+            return self.tails[FUSION.name].most(similarity[FUSION.name])
+        each = [self.tails[name].most(similarity[name]) for name in shared]
         return min(each) * len(self.thresholds) if each else None
 
 
@@ -177,6 +181,15 @@ class Verdict:
     library_version: str
     references: int
 
+    def without_names(self) -> "Verdict":
+        """The same, whose reasons name no reference."""
+        names = {match.reference.name for match in self.matches}
+        name = "|".join(re.escape(each) for each in sorted(names, key=len, reverse=True))
+        if not name:
+            return self
+        unnamed = [re.sub(rf"(?<!\w)({name})(?!\w)", "a known picture", r) for r in self.reasons]
+        return replace(self, reasons=tuple(unnamed))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "decision": str(self.decision),
@@ -212,6 +225,7 @@ class Observation:
 MAX_MATCHES = 10
 _MENTION = 0.15  # score under which a candidate is not worth listing
 _ALIKE_SCORE = 0.3  # of a recipe that is near and decides nothing
+_LEAST_PART = 0.1  # of a reference that a picture is said to hold; less is told as near
 _LOOKS = 3  # candidates that get a second look for their similarities alone
 
 
@@ -301,7 +315,7 @@ def as_match(candidate: Candidate, policy: Policy, likeness: Likeness | None = N
     if (found := candidate.alignment) and found.agreement.cells >= ALIGNED:
         match = replace(
             match,
-            overlap=1.0 if candidate.exact else found.agreement.overlap,
+            overlap=1.0 if candidate.exact else found.covered,
             regions=found.regions,
             edits=found.edits if why == "edited copy" else (),
         )
@@ -338,7 +352,7 @@ def _why(candidate: Candidate, policy: Policy, likeness: Likeness | None) -> Why
     by_whole, points = score(replace(candidate, similarity=whole), policy), score(candidate, policy)
     if by_whole >= BLOCK_SCORE or (points >= BLOCK_SCORE and not aligned):
         return "edited copy" if aligned and found and found.edits else "copy"
-    if points >= REVIEW_SCORE and aligned:
+    if points >= REVIEW_SCORE and aligned and found and found.covered >= _LEAST_PART:
         return "edited copy"
     return _recipe_why(likeness) if likeness else "look-alike"
 

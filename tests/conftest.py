@@ -1,6 +1,7 @@
 """Pictures to test with: real photographs that scikit-image ships, and folders made of them."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,6 +67,9 @@ def root() -> str:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FIRSTHAND_")]:
+        if name != "FIRSTHAND_REQUIRE_BROWSER":
+            monkeypatch.delenv(name)
     monkeypatch.setenv("FIRSTHAND_HOME", str(tmp_path / "home"))
 
 

@@ -199,6 +199,67 @@ def test_a_job_that_fails_costs_nobody_else_and_is_tried_again(
     assert (again["job"], len(recorded(jobs, studio(checker), out))) == (2, 4)
 
 
+class FailsLate(PhotoPainter):
+    """Fails at the first retry of the first job."""
+
+    def paint(self, recipe: Recipe, on_step: OnStep) -> Image.Image:
+        if (recipe.prompt, recipe.seed) == ("coffee.png", 2):
+            self.painted.append(recipe)
+            raise RuntimeError("no memory")
+        return super().paint(recipe, on_step)
+
+
+def test_an_error_loses_nothing_that_was_made(tmp_path: Path, checker: Checker) -> None:
+    """One of four is blocked, its retry fails: the three others are made once."""
+    (tmp_path / "jobs.jsonl").write_text(
+        "".join(
+            json.dumps({"prompt": "coffee.png" if seed == 1 else "grass.png", "seed": seed}) + "\n"
+            for seed in range(1, 5)
+        )
+    )
+    painter = FailsLate()
+    jobs = read_jobs(tmp_path / "jobs.jsonl")
+    rows = batch(jobs, studio(checker, painter), tmp_path / "out", retries=1)
+    assert sorted((row["job"], row["decision"]) for row in rows) == [
+        (1, "block"), (2, "clear"), (3, "clear"), (4, "clear"),
+    ]  # fmt: skip
+    painted = [recipe.seed for recipe in painter.painted if recipe.prompt == "grass.png"]
+    assert [painted.count(seed) for seed in (2, 3, 4)] == [1, 1, 1]
+
+
+def test_a_retry_takes_no_other_jobs_recipe(
+    tmp_path: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gen.batch.CHUNK", 2)
+    (tmp_path / "jobs.jsonl").write_text(
+        json.dumps({"prompt": "coffee.png", "seed": 1, "count": 6})
+    )
+    jobs = read_jobs(tmp_path / "jobs.jsonl")
+    rows = batch(jobs, studio(checker), tmp_path / "out", retries=1)
+    assert all(row["attempts"] for row in rows)
+    assert sorted(row["seed"] for row in rows) == [7, 8, 9, 10, 11, 12]
+
+
+def test_pictures_of_jobs_that_are_gone_are_counted(tmp_path: Path, checker: Checker) -> None:
+    out, jobs = tmp_path / "out", jobs_of(tmp_path)
+    batch(jobs, studio(checker), out)
+    with Journal(out) as journal:
+        tasks = plan(jobs, Here(studio(checker)))
+        assert (journal.strays(tasks), journal.strays(tasks[1:])) == (0, 1)
+        (out / f"00001-{jobs[0].recipe.seed}.png").unlink()
+        assert (journal.settled(tasks[0]), journal.outdated(tasks)) == (False, 0)
+
+
+def test_a_journal_names_no_file_elsewhere(tmp_path: Path, checker: Checker) -> None:
+    out, jobs = tmp_path / "out", jobs_of(tmp_path, "grass.png\n")
+    batch(jobs, studio(checker), out)
+    journal = out / "journal.jsonl"
+    key, outcome = json.loads(journal.read_text())
+    journal.write_text("\n" + json.dumps([key, {**outcome, "file": "../secret"}]) + "\n")
+    with pytest.raises(UsageError, match="line 2 is damaged"):
+        batch(jobs, studio(checker), out)
+
+
 def test_three_errors_in_a_row_end_a_run(tmp_path: Path, checker: Checker) -> None:
     jobs = jobs_of(tmp_path, "bad\nbad\ngrass.png\nbad\nbad\nbad\ncoffee.png\n")
     rows = batch(jobs, studio(checker, Flaky()), tmp_path / "out")

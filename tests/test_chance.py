@@ -1,6 +1,7 @@
 """Chance: tails that fit what is known of them, thresholds that keep their rates, a plot."""
 
 import io
+import json
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,8 @@ def test_a_tail_says_how_rare_a_similarity_is_beyond_what_was_measured() -> None
     for similarity in (0.62, 0.66, 0.7):
         truth = np.exp(-(similarity - 0.6) / SCALE)
         assert truth / 3 < tail.chance(similarity) < truth * 3
-    assert tail.chance(1.0) == 0
+        assert tail.chance(similarity) < tail.most(similarity) < truth * 10
+    assert tail.most(1.0) == pytest.approx(tail.share / 1e6)
 
 
 @pytest.mark.parametrize("name", ["bits", "rows", "places"])
@@ -86,6 +88,15 @@ def test_ties_make_a_tail_too() -> None:
     same: list[list[Similarities]] = [[{"bits": 0.5, "rows": 0.0, "places": 0.0}]] * 300
     tail = measured(same).calibration.tails["bits"]
     assert 0.5 < tail.similarity(0.001) < 0.6
+
+
+def test_a_calibration_of_an_earlier_version_is_none(library: Library) -> None:
+    library.keep_calibration(made := measured(unrelated(300)).calibration)
+    assert library.calibration == replace(made, tails={})
+    told = made.to_json()
+    told["tails"]["bits"]["shape"] = 0.0
+    library._catalog.keep_calibration(json.dumps(told))
+    assert library.calibration is None
 
 
 def test_a_calibration_reads_back() -> None:
@@ -140,8 +151,8 @@ class TestPolicy:
         made = measured(unrelated(1000)).calibration
         policy = replace(POLICY, rates=None).calibrated(made, 1000)
         assert policy.thresholds == POLICY.thresholds
-        assert policy.chance({"bits": 0.9, "rows": 0.0}) == pytest.approx(
-            2 * made.tails["bits"].chance(0.9)
+        assert policy.chance({"bits": 0.7, "rows": 0.0}) == pytest.approx(
+            2 * made.tails["bits"].most(0.7)
         )
         assert POLICY.chance({"bits": 0.9}) is None
 

@@ -339,7 +339,7 @@ def test_another_version_is_added_only_in_the_place_of_the_old(library: Library)
 def test_a_calibration_of_another_version_is_not_used(library: Library) -> None:
     describe(library, [MEAN], mean_only)
     pdq = next(spec for spec in library.specs if spec.name == "pdq-256")
-    tails = {spec.name: Tail(spec, 0.5, 0.2, 0.01) for spec in (pdq, MEAN)}
+    tails = {spec.name: Tail(spec, 0.5, 0.2, 0.01, 0.01) for spec in (pdq, MEAN)}
     library.keep_calibration(Calibration("v", 5, 200, 0, tails))
     library.drop("mean-48")
     newer = Mean("2")

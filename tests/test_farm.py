@@ -26,8 +26,6 @@ from tests.conftest import hash_policy, hashes_only, labeller
 from tests.test_studio import Held, PhotoPainter
 from ui.wiring import hold_for_review
 
-pytest.importorskip("ray")
-
 DIES_ONCE, DIES_ALWAYS = 5, 11
 
 
@@ -89,18 +87,17 @@ def test_two_workers_of_which_some_die(
         assert recipe_of(read_picture(file))
 
 
-def test_workers_that_hold_at_once_take_different_names(
-    tmp_path: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch
+def test_each_picture_is_held_once_under_a_name_of_its_own(
+    tmp_path: Path, checker: Checker
 ) -> None:
     verdict = checker.check(Picture(Image.new("RGB", (64, 64))))
     picture = labeller()(Image.new("RGB", (64, 64)), Recipe("a", seed=7), verdict)
-    monkeypatch.setattr("time.strftime", lambda form: "20260102-030405")
-    (tmp_path / "20260102-030405-7.json").touch()  # another is about to write its picture
-    held = [hold_for_review(tmp_path, picture, Recipe("a", seed=7), verdict) for _ in range(2)]
-    assert [Path(each).name for each in held] == [
-        "20260102-030405-7_2.png",
-        "20260102-030405-7_3.png",
-    ]
+    other = labeller()(Image.new("RGB", (64, 64), "red"), Recipe("a", seed=7), verdict)
+    held = [hold_for_review(tmp_path, each, Recipe("a", seed=7), verdict)
+            for each in (picture, other, picture)]  # fmt: skip
+    assert held[0] == held[2] != held[1]
+    assert {Path(each).suffix for each in held} == {".png"}
+    assert len(list(tmp_path.glob("7-*.png"))) == len(list(tmp_path.glob("7-*.json"))) == 2
 
 
 def test_what_is_wrong_at_a_worker_travels_back() -> None:

@@ -181,6 +181,50 @@ def gif_comments(count: int, size: int) -> bytes:
     return data[:at] + comment * count + data[at:]
 
 
+def gif_frames(count: int) -> bytes:
+    data = saved(Image.new("P", (8, 8)), "GIF")
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\0"
+    return data[:-1] + frame * count + b";"
+
+
+def raw_profile(block: bytes) -> bytes:
+    """As ImageMagick keeps EXIF in a PNG, but for the prefix."""
+    text = f"\nexif\n{len(block):8}\n{block.hex()}"
+    return png({"Raw profile type exif": text}, kind="zTXt")
+
+
+def two_animations(copies: int) -> bytes:
+    """A PNG with an animation of one frame beside the picture, announced so many times."""
+    header = struct.pack(">IIIIIHHBB", 0, 24, 16, 0, 0, 1, 1, 0, 0)
+    frame = zlib.compress((b"\0" + b"\xff" * 72) * 16)
+    animation = chunk(b"acTL", struct.pack(">II", 1, 0)) * copies
+    frames = chunk(b"fcTL", header) + chunk(b"fdAT", struct.pack(">I", 1) + frame)
+    data = png(extra=animation)
+    return data[:-12] + frames + data[-12:]
+
+
+def icon(*sides: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (max(sides),) * 2).save(out, "ICO", sizes=[(side, side) for side in sides])
+    return out.getvalue()
+
+
+def stereo(side: int) -> bytes:
+    """A photo, and a second one of this side."""
+    return saved(Image.new("RGB", (64, 64)), "MPO", save_all=True,
+                 append_images=[Image.new("RGB", (side, side), "red")])  # fmt: skip
+
+
+@pytest.mark.parametrize("data", [two_animations(1), two_animations(2), icon(16, 32), stereo(64)])
+def test_what_shows_further_pictures_counts_them(data: bytes) -> None:
+    assert read_picture(data).frames == 2
+
+
+@pytest.mark.parametrize("data", [png(), icon(32), stereo(16)])
+def test_one_picture_is_one(data: bytes) -> None:
+    assert read_picture(data).frames == 1
+
+
 def png_exif(block: bytes, junk: int = 0) -> bytes:
     texts = text_chunk("a", "b") * junk
     return png(extra=texts + chunk(b"eXIf", block))
@@ -197,6 +241,10 @@ def png_exif(block: bytes, junk: int = 0) -> bytes:
         (saved(Image.new("RGB", (8, 8)), "WEBP", exif=overlapping(2000, 10_000)), "EXIF that"),
         (saved(Image.new("RGB", (8, 8)), "AVIF", exif=overlapping(2000, 10_000)), "EXIF that"),
         (overlapping(2000, 10_000), "a TIFF whose directory"),
+        (png_exif(overlapping(2000, 10_000).replace(b"MM\0*", b"MM*\0", 1)), "EXIF that is larger"),
+        (png_exif(b"Exif\0\0" * 2 + overlapping(2000, 10_000)), "EXIF that is larger"),
+        (raw_profile(overlapping(20_000, 10_000)), "EXIF that is larger"),
+        (gif_frames(20_001), "more than 20,000 frames"),
         (png_exif(nested(60_000)), "EXIF that is larger"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n{} loop\n", "not an image"),
     ],
@@ -209,6 +257,10 @@ def png_exif(block: bytes, junk: int = 0) -> bytes:
         "WebP",
         "AVIF",
         "TIFF",
+        "other header",
+        "two prefixes",
+        "raw profile",
+        "frames",
         "nested",
         "EPS",
     ],
@@ -222,6 +274,7 @@ def test_what_is_usual_is_decoded() -> None:
     assert read_picture(with_scans(20)).image.size == (64, 64)
     assert read_picture(gif_comments(3, 40)).texts["comment"].count("a") == 3 * 40 * 255
     assert read_picture(png_exif(overlapping(5, 10_000))).image.size == (24, 16)
+    assert read_picture(gif_frames(20)).frames == 21
     pages = [Image.new("L", (8, 8), n) for n in range(3)]
     for big in (False, True):
         data = saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], big_tiff=big)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sd_parsers
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -99,7 +100,7 @@ def _compare(file: str, key: str, value: Any, row: dict[str, Any]) -> None:
 @pytest.mark.skipif(not manifest(), reason="real files are not at hand")
 def test_real_files_as_sd_parsers_reads_them() -> None:
     """Seed and steps of every file that it reads; what it fails on is not asked."""
-    parsers = pytest.importorskip("sd_parsers").ParserManager()
+    parsers = sd_parsers.ParserManager()
     for entry in manifest():
         path = SHARED / "metadata" / entry["file"]
         theirs = parsers.parse(path)

@@ -92,6 +92,8 @@ def test_entries_stay_as_they_are(ledger: Ledger, sql: str) -> None:
         ("UPDATE entry SET recipe = '{}' WHERE number = 2", "entry 2 was changed"),
         ("UPDATE entry SET verdict = replace(verdict, 'clear', 'block')", "entry 1 was changed"),
         ("UPDATE entry SET phash = zeroblob(32) WHERE number = 3", "entry 3 was changed"),
+        ("UPDATE entry SET phash = lower(hex(phash)) WHERE number = 1", "entry 1 was changed"),
+        ("UPDATE entry SET payload = lower(hex(payload)) WHERE number = 2", "entry 2 was changed"),
         ("UPDATE entry SET digest = upper(digest) WHERE number = 2", "entry 2 was changed"),
         ("DELETE FROM entry WHERE number = 1", "entry 1 is missing"),
         ("DELETE FROM entry WHERE number > 1", "2 entries at the end are missing, from 2 on"),
@@ -212,6 +214,9 @@ def test_a_kill_leaves_a_sound_ledger(tmp_path: Path) -> None:
 
 def test_a_ledger_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no ledger at"):
+        Ledger(tmp_path / "ledger.sqlite", create=False)
+    (tmp_path / "ledger.sqlite").touch()
+    with pytest.raises(CheckError, match="no ledger's tables"):
         Ledger(tmp_path / "ledger.sqlite", create=False)
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(CheckError, match="cannot be used"):

@@ -371,6 +371,10 @@ def hostile(tmp_path: Path) -> dict[str, bytes]:
         "long": header(one, 80),
         "no tensor": header(b"{}"),
         "no offsets": header(b'{"a":{"dtype":"F32","shape":[2]}}', 8),
+        "endless": header(one.replace(b"8]", b"1e999]"), 8),
+        "no shape": header(b'{"a":{"dtype":"F32","data_offsets":[0,8]}}', 8),
+        "a number for a shape": header(one.replace(b"[2]", b"2"), 8),
+        "remarks that are none": header(one[:-1] + b',"__metadata__":["x"]}', 8),
     }
 
 

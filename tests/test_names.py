@@ -34,6 +34,7 @@ def test_the_fields_say_what_they_are() -> None:
     assert name(told, 3, recipe, "2026-01-02") == (
         "00003 7 a-fox-in-the-snow starter dpm-2m 20 4.5 512x768 2026-01-02"
     )
+    assert name("{guidance:05}x{steps:4}", 3, recipe, "2026-01-02") == "004.5x  20"
     assert slug("雪の中の狐") == "雪の中の狐"
 
 

@@ -116,7 +116,9 @@ def test_a_matrix_is_every_choice_of_its_parts() -> None:
         "a fox", "a fox, snow", "a fox, night", "a fox, snow, night"
     ]  # fmt: skip
     assert matrix("a fox|snow {a | b}") == ["a fox|snow {a | b}"]
-    with pytest.raises(UsageError, match="a matrix of 12 parts is 2,048 prompts"):
+    assert matrix("a {red | {light|dark} blue} fox") == ["a {red | {light|dark} blue} fox"]
+    assert matrix("a {b fox | snow") == ["a {b fox | snow"]
+    with pytest.raises(UsageError, match="a matrix of 12 parts is more than 1,024 prompts"):
         matrix(" | ".join("abcdefghijkl"))
 
 

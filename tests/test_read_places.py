@@ -13,7 +13,9 @@ from PIL.PngImagePlugin import PngInfo
 from provenance.images import read_picture, read_stored
 from provenance.inspect import inspect
 from provenance.read import recipe_of
-from provenance.read.gather import gather
+from provenance.read.comfy import _recipe
+from provenance.read.gather import gather, gather_decoded
+from provenance.read.graph import Graph
 from provenance.read.stealth import stealth_texts
 from tests.carriers import chunk, hidden, png, text_chunk, wide_comment, with_exif, xmp
 
@@ -150,6 +152,17 @@ def test_xmp_in_both_forms_in_each_container() -> None:
             assert texts(data)["XMP Iptc4xmpExt:DigitalSourceType"] == uri
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "TIFF"])
+def test_an_audit_hears_the_packet_that_only_the_decoder_finds(kind: str) -> None:
+    packet = xmp('e:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/x"').encode()
+    out = io.BytesIO()
+    options: dict[str, Any] = {"xmp": packet} if kind == "AVIF" else {"tiffinfo": {700: packet}}
+    Image.new("RGB", (24, 16)).save(out, kind, **options)
+    data = out.getvalue()
+    told = {text.text for text in gather_decoded(data, read_picture(data).texts).carried.texts}
+    assert "http://cv.iptc.org/newscodes/digitalsourcetype/x" in told
+
+
 def test_iptc_in_a_jpeg() -> None:
     sets = b"".join(b"\x1c\x02" + bytes([n]) + len(t).to_bytes(2, "big") + t
                     for n, t in ((80, "Ana Pé".encode()), (110, b"Made with AI")))  # fmt: skip
@@ -185,3 +198,32 @@ def test_xmp_in_a_gif_ends_where_its_trailer_begins() -> None:
     trailer = bytes((1, *range(255, -1, -1), 0))
     data = out.getvalue()[:-1] + b"\x21\xff\x0bXMP DataXMP" + packet + trailer + b";"
     assert texts(data)["XMP dc:description"] == "a fox"
+
+
+def test_credentials_in_a_gif_are_seen() -> None:
+    out = io.BytesIO()
+    Image.new("P", (8, 8)).save(out, "GIF")
+    block = b"\x21\xff\x0bC2PA_GIF\x01\0\0\x04jumb\0"
+    data = out.getvalue()
+    assert gather(data, None).credentials is False
+    assert gather(data[:-1] + block + b";", None).credentials is True
+
+
+def test_a_graph_of_many_walks_ends() -> None:
+    """200 models with 50 numbered strengths each, behind chains of 1,700 nodes."""
+    nodes: dict[str, Any] = {
+        "k": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 2, "model": ["m0", 0]}}
+    }
+    for number in range(200):
+        given: dict[str, Any] = {"model": [f"m{number + 1}", 0]}
+        for slot in range(1, 51):
+            given |= {f"lora_{slot}": "a", f"lora_wt_{slot}": ["c0", 0]}
+        nodes[f"m{number}"] = {"class_type": "L", "inputs": given}
+    for number in range(1700):
+        link = {"value": [f"c{number + 1}", 0]}
+        nodes[f"c{number}"] = {"class_type": "P", "inputs": link}
+    graph = Graph(nodes)
+    found = _recipe(graph, graph.nodes["k"])
+    assert found.seed == 1
+    assert graph._steps < 0
+    assert graph._steps > -50_000, "and no walk goes on after that"

@@ -123,7 +123,7 @@ def test_what_the_user_says_needs_not_be_here(shelf: Shelf) -> None:
     file = told(model="nowhere", loras=(Lora("smoke"),), vae=Part("none such"), init_hash="ab" * 32)
     found = repeat(file, shelf, "other", {"model", "loras", "vae", "init"})
     assert (found.model, found.vae, found.recipe.loras) == ("other", None, ())
-    assert (found.recipe.init_hash, found.recipe.strength) == (None, None)
+    assert (found.recipe.init, found.recipe.init_hash) == (None, "ab" * 32)
 
 
 def test_vae_and_embeddings_are_loaded_or_told(shelf: Shelf) -> None:

@@ -408,6 +408,8 @@ def test_references_are_named_where_the_policy_says_so(tmp_path: Path) -> None:
         assert ("not known to be used" in str(row["parents"])) == cite
         assert row["credentials"]["verdict"]["nearest"][0]["similarity"] == {"pdq-256": 0.9}
         assert (b"g.example/7" in made.data) == cite
+        assert (b"close to seven" in made.data) == cite
+        assert (b"close to a known picture" in made.data) != cite
         assert b"g.example/8" not in made.data
 
 

@@ -1,5 +1,6 @@
 """The bundled model: small, the same pixels every time, and it follows the light of its prompt."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,14 @@ def test_a_missing_model_is_named(tmp_path: Path) -> None:
         resolve(str(tmp_path))
 
 
-def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text(
-        '{"_class_name": "StableDiffusionPipeline", "unet": ["os", "system"]}'
-    )
+@pytest.mark.parametrize(
+    ("part", "place", "name"), [("unet", "os", "system"), ("vae", "evil", "PatchAutoencoder")]
+)
+def test_a_model_that_brings_code_is_refused(
+    tmp_path: Path, part: str, place: str, name: str
+) -> None:
+    listing = {"_class_name": "StableDiffusionPipeline", part: [place, name]}
+    (tmp_path / "model_index.json").write_text(json.dumps(listing))
     (tmp_path / "weights.safetensors").write_bytes(b"")
-    with pytest.raises(UsageError, match="wants its unet from 'os'"):
+    with pytest.raises(UsageError, match=f"wants its {part} from '{place}'"):
         load(resolve(str(tmp_path)))

@@ -135,7 +135,7 @@ def aligned(cells: int) -> Alignment:
     """An alignment of so many cells, all else of no account."""
     corners = ((0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0))
     found = Agreement(cells, cells, 1, 0.3, 1, 1, 1, 1, 1, 1, Resemblance())
-    return Alignment(found, (Region(corners, corners),), ("cropped",))
+    return Alignment(found, (Region(corners, corners),), ("cropped",), found.overlap)
 
 
 @pytest.mark.parametrize(

@@ -104,12 +104,17 @@ def line(row: Row) -> Text:
 def shelf_line(item: "Item") -> str:
     """One thing on the shelf in one line: kind, name, size, AutoV2, AutoV3, licence."""
     if item.problem:
-        return f"{item.kind:10} {item.name}: {item.problem}"
+        return printable(f"{item.kind:10} {item.name}: {item.problem}")
     third = f"AutoV3 {item.autov3[:12]}" if item.autov3 else ""
-    return (
+    return printable(
         f"{item.kind:10} {item.name:24} {item.bytes / 2**20:8.1f} MiB  AutoV2 {item.sha256[:10]}"
         f"  {third:19}  {item.licence or 'licence not said'}"
     )
+
+
+def printable(text: str) -> str:
+    """On one line, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def details(row: Row) -> Text:

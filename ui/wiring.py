@@ -4,12 +4,10 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +50,6 @@ from provenance.label.signing import Signer
 from provenance.ledger import Ledger, payload_of
 from provenance.local.features import LocalDescriptor
 from provenance.recipe import Recipe
-from provenance.threads import one_thread_for_products
 from provenance.verdict import Verdict, as_match, load_policy
 from ui.settings import Settings
 
@@ -232,9 +229,10 @@ def _certificates(file: Path) -> str:
 
 def worker_studio(settings: Settings, place: Path) -> Studio:
     """The studio of a worker elsewhere; `place` is the folder that relative paths begin at."""
-    with suppress(OSError):
+    try:
         os.chdir(place)
-    one_thread_for_products()
+    except OSError as error:
+        raise UsageError(f"a worker lacks the folder {place}: {error.strerror}") from None
     return make_studio(settings, make_checker(settings, open_library(settings)))
 
 
@@ -285,9 +283,15 @@ def known(settings: Settings) -> Iterator[Known | None]:
 
 
 def batch_basis(settings: Settings, library: Library) -> str:
-    """What a batch's verdicts and files rest on: policy, calibration, library, labels."""
+    """What a batch's verdicts and files rest on beside recipes: policy, library, labels, config."""
     checked_by = f"{load_policy(settings.policy)} {library.calibration} {library.version}"
-    return f"{checked_by} {style(settings)} {settings.mark}"
+    painted_by = _digest_of(settings.config, shelf(settings)) if settings.config else ""
+    return f"{checked_by} {style(settings)} {settings.mark} {painted_by}"
+
+
+def _digest_of(folder: Path, shelf: Shelf) -> str:
+    """Of all files in it; a recipe does not name a single file's configuration."""
+    return shelf.hashes.of_folder(folder, sorted(p for p in folder.rglob("*") if p.is_file()))
 
 
 @contextmanager
@@ -309,7 +313,9 @@ def audit_records(
             identity = pictures.version.partition("-")[0]
             inside = Checker(checker.fingerprinter, pictures, checker.policy)
             grouping = Grouping(inside, pictures)
-        basis = f"{checker.policy} {checker.index.version} {identity}{' marks' * marks}"
+        key = mark_key(settings.mark_key) if marks and settings.mark_key.is_file() else b""
+        read_by = hashlib.sha256(anchors(settings).encode() + key).hexdigest()
+        basis = f"{checker.policy} {checker.index.version} {identity}{' marks' * marks} {read_by}"
         journal = stack.enter_context(Journal(folder / "journal.jsonl", basis))
         yield journal, grouping
     shutil.rmtree(folder)
@@ -338,10 +344,12 @@ def nearest(settings: Settings, library: Library, image: Path, count: int) -> li
 
 
 def hold_for_review(store: Path, picture: Labelled, recipe: Recipe, verdict: Verdict) -> str:
-    """Keeps a picture in the review store, its evidence beside it; returns its path."""
+    """Keeps a picture in the review store, its evidence beside it; returns its path.
+
+    The same picture has the same name, so that it is there once however often it is made.
+    """
     store.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{recipe.seed}-{secrets.token_hex(4)}"
-    path = store / f"{stem}{picture.suffix}"
+    path = store / f"{recipe.seed}-{picture.labels['content'][:16]}{picture.suffix}"
     evidence = {**verdict.to_json(), "recipe": recipe.to_json(), "labels": picture.labels}
     body = json.dumps(evidence, indent=1, ensure_ascii=False)
     write_whole(path.with_suffix(".json"), body.encode())

@@ -60,9 +60,10 @@ class Labeller:
         style, when = self.style, datetime.now(UTC)
         content, begun = content_hash(image), self.init(recipe)
         picture, changes = self._changed(image, recipe)
-        texts, notes = texts_of(style, recipe, verdict, when, content, changes, begun)
+        told = verdict if self.cite else verdict.without_names()
+        texts, notes = texts_of(style, recipe, told, when, content, changes, begun)
         data = encoded(picture, style.form, style.quality, texts)
-        said = manifest(recipe, verdict, agent(), when, content, changes)
+        said = manifest(recipe, told, agent(), when, content, changes)
         said["label"] = f"urn:c2pa:{uuid.uuid4()}"
         near = reference_entries(verdict) if self.cite else []
         made_from = [Ingredient(writable(entry)) for entry in near]

@@ -21,10 +21,11 @@ class Agreement(NamedTuple):
     have within a pixel and a half (of 512 a side), of a further transform those beyond the first
     ten: so many may be exact by choice. All else is 0..1. `share` is the share of
     the pairs of features that look alike which they explain; `overlap` that of the reference
-    between these; `explained` that of the picture's features. Of the features that both could show
-    by the best transform, whichever has fewer, `matched` is the share that it explains, `support`
-    the share that has a similar feature at its place, and `within` that share between the explained
-    ones. `likeness` is the mean cosine of the explained, `best_likeness` its upper quartile.
+    between these, where transforms overlap counted for each; `explained` that of the picture's
+    features. Of the features that both could show by the best transform, whichever has fewer,
+    `matched` is the share that it explains, `support` the share that has a similar feature at its
+    place, and `within` that share between the explained ones. `likeness` is the mean cosine of the
+    explained, `best_likeness` its upper quartile.
     """
 
     cells: int
@@ -52,12 +53,14 @@ class Alignment:
     """What the second look found of a reference in a picture.
 
     `regions` has the upright rectangles around what was found in the reference and where these lie
-    in the picture, best first. `edits` are words for what was done.
+    in the picture, best first. `covered` (0..1) is the share of the reference that lies between
+    the places found, each part once. `edits` are words for what was done.
     """
 
     agreement: Agreement
     regions: tuple[Region, ...]
     edits: tuple[str, ...] = ()
+    covered: float = 0.0
 
 
 class _Seen(NamedTuple):
@@ -106,6 +109,7 @@ def second_look(
         _agreement(fits, seen, picture, reference),
         tuple(_region(each, seen, picture_size, reference_size) for each in fits),
         _edits(found, seen, picture, reference),
+        _covered([each.reference_points / seen.theirs for each in fits]),
     )
 
 
@@ -225,6 +229,7 @@ def _recoloured(
 _GREY, _VIVID = 0.03, 0.08  # the spread of red, green and blue: at most in grey, at least in colour
 _CHANGED = 0.05  # of 0..1: a shift of all places; compression and resizing shift them less
 _PATCHES = 6  # a side, into which a reference is divided
+_GRID = 256  # a side, on which areas are counted
 _NEARBY = 32.0  # pixels: where a bend that no affine transform explains may take a place
 
 
@@ -254,6 +259,17 @@ def _hull_area(points: NDArray[Any]) -> float:
     import cv2
 
     return round(float(cv2.contourArea(cv2.convexHull(points.astype(np.float32)))), 4)
+
+
+def _covered(parts: list[NDArray[Any]]) -> float:
+    """The share of the unit square that lies in the hull of any of these sets of points."""
+    import cv2
+
+    mask = np.zeros((_GRID, _GRID), np.uint8)
+    for points in parts:
+        hull = cv2.convexHull((points * (_GRID - 1)).round().astype(np.int32))
+        cv2.fillConvexPoly(mask, hull, 1)
+    return _rounded(mask.mean())
 
 
 def _box(points: NDArray[Any]) -> NDArray[np.float64]:

@@ -8,11 +8,13 @@ import re
 import struct
 from collections.abc import Iterator
 
-from provenance.read.containers import Part, parts, walked_kind
+from provenance.read.containers import FRAMES, MAX_FRAMES, Part, parts, walked_kind
 
 MAX_SCANS = 100  # a progressive JPEG has about ten
 MAX_COMMENTS = 2**20  # bytes
 MAX_EXIF = 4 * 2**20  # bytes
+MAX_PICTURES = 1000  # that are counted
+_PREFIX = b"Exif\0\0"
 _ROOM = 2**16  # bytes by which values may lie on each other
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # none of these is in the coded pixels
@@ -29,6 +31,8 @@ def found(data: bytes) -> str | None:
         return f"a JPEG of {scans:,} scans; at most {MAX_SCANS} are decoded"
     blocks = parts(data)
     comments = [part for part in blocks if part.source == "GIF"]
+    if any(part.key == FRAMES for part in comments):
+        return f"a GIF with more than {MAX_FRAMES:,} frames"
     if any(part.too_large for part in comments) or sum(map(_size, comments)) > MAX_COMMENTS:
         return f"a GIF with more than {MAX_COMMENTS:,} bytes of comments"
     if any(part.too_large or not is_sound(part.data) for part in blocks if part.kind == "exif"):
@@ -40,20 +44,23 @@ def found(data: bytes) -> str | None:
 
 def is_sound(exif: bytes) -> bool:
     """Whether an EXIF block, with or without its `Exif` prefix, is as large as what it holds."""
-    block = exif.removeprefix(b"Exif\0\0")
+    block = exif
+    while block.startswith(_PREFIX):  # as Pillow does
+        block = block[len(_PREFIX) :]
     return len(block) <= MAX_EXIF and not _overlaps(block)
 
 
 def is_tiff(data: bytes) -> bool:
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    """By all headers that Pillow takes, wrong ones too."""
+    return data[:4] in (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
 
 
 def pages(tiff: bytes) -> int:
-    """How many pictures a TIFF has: Pillow's own count takes the square of their number."""
+    """How many pictures a TIFF has, MAX_PICTURES at most: Pillow's count takes the square of it."""
     seen: set[int] = set()
     reader = _Reader(tiff)
     at = reader.first
-    while at and at not in seen:
+    while at and at not in seen and len(seen) < MAX_PICTURES:
         seen.add(at)
         at = reader.next(at)
     return max(1, len(seen))
@@ -103,7 +110,7 @@ class _Reader:
     def __init__(self, block: bytes) -> None:
         self._block = block
         order = "<" if block[:2] == b"II" else ">"
-        big = is_tiff(block) and b"+" in block[2:4]
+        big = is_tiff(block) and block[2:3] == b"+"  # as Pillow: not in the other byte order
         self._count, self._next = struct.Struct(order + "HQ"[big]), struct.Struct(order + "IQ"[big])
         self._entry = struct.Struct(order + ("HHII", "HHQQ")[big])
         self.entry = self._entry.size

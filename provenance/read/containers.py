@@ -12,6 +12,9 @@ from dataclasses import dataclass
 MAX_PARTS = 2_000
 MAX_INFLATED = 4 * 2**20  # bytes of one compressed text
 MAX_TOTAL = 8 * 2**20  # bytes of all
+MAX_FRAMES = 20_000  # of a GIF that are walked over
+FRAMES = "further frames"
+_ROOM = 2**10  # bytes of a chunk beside its text
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,29 @@ def _walk(data: bytes) -> Iterator[Part]:
         yield from walkers[kind](data)
 
 
-def _png(data: bytes) -> Iterator[Part]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, where its body begins, bytes of it) of each whole chunk."""
     at = 8
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         if length > len(data) - at - 12:
             return
-        if kind in (b"tEXt", b"zTXt", b"iTXt"):
-            yield Part("png", f"PNG {kind.decode()}", data=data[at + 8 : at + 8 + length])
-        elif kind == b"eXIf":
-            yield Part("exif", "PNG eXIf", data=data[at + 8 : at + 8 + length])
-        elif kind == b"caBX":
-            yield Part("c2pa", "PNG caBX")
+        yield kind, at + 8, length
         at += 12 + length
+
+
+def _png(data: bytes) -> Iterator[Part]:
+    kinds = {b"tEXt": "png", b"zTXt": "png", b"iTXt": "png", b"eXIf": "exif", b"caBX": "c2pa"}
+    for name, at, length in png_chunks(data):
+        if name not in kinds:
+            continue
+        kind, source = kinds[name], f"PNG {name.decode()}"
+        if kind == "c2pa":
+            yield Part(kind, source)
+        elif length > MAX_INFLATED + _ROOM:
+            yield Part("text" if kind == "png" else kind, source, too_large=True)
+        else:
+            yield Part(kind, source, data=data[at : at + length])
 
 
 def _png_text(chunk: Part) -> Part:
@@ -101,7 +114,7 @@ def _profile(kind: str, text: bytes) -> Part | None:
         body = bytes.fromhex(text.split(None, 2)[2].decode("ascii"))
     except (IndexError, ValueError):
         return None
-    if kind in ("exif", "APP1") and body.startswith(b"Exif\0\0"):
+    if kind == "exif" or (kind == "APP1" and body.startswith(b"Exif\0\0")):
         return Part("exif", "PNG raw profile", data=body)
     if kind == "xmp" or b"<x:xmpmeta" in body[:400]:
         return Part("xmp", "PNG raw profile", data=body[body.find(b"<") :])
@@ -169,9 +182,13 @@ _XMP_TRAILER = bytes((1, *range(255, -1, -1), 0))  # ends the packet for those t
 
 
 def _gif(data: bytes) -> Iterator[Part]:
-    at = 13 + _table(data, 10)
+    at, frames = 13 + _table(data, 10), 0
     while at + 2 <= len(data):
         if data[at] == 0x2C and at + 10 < len(data):
+            frames += 1
+            if frames > MAX_FRAMES:
+                yield Part("text", "GIF", FRAMES, too_large=True)
+                return
             at = _blocks(data, at + 11 + _table(data, at + 9))[1]
         elif data[at] == 0x21:
             label = data[at + 1]
@@ -181,6 +198,8 @@ def _gif(data: bytes) -> Iterator[Part]:
             elif label == 0xFF and body.startswith(b"XMP DataXMP"):
                 packet = data[at + 14 : end].removesuffix(_XMP_TRAILER)  # not split into blocks
                 yield Part("xmp", "GIF XMP", data=packet[: packet.rfind(b">") + 1])
+            elif label == 0xFF and body.startswith(b"C2PA_GIF"):
+                yield Part("c2pa", "GIF C2PA")
             at = end
         else:
             return

@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from provenance.images import read_stored
+from provenance.images import IIM, XMP, read_stored
 from provenance.read.bombs import is_sound
 from provenance.read.containers import Part, parts, walked_kind
 from provenance.read.exif import exif_texts, mended, parse_exif, quiet, user_comment
@@ -55,7 +55,14 @@ def gather_decoded(data: bytes, texts: Mapping[str, str]) -> Gathered:
     """
     gathered = gather(data, None)
     walked = walked_kind(data)
-    more = [Text("", key, text) for key, text in texts.items() if not walked and key != "stealth"]
+    more: list[Text] = []
+    for key, text in texts.items() if not walked else ():
+        if key == XMP:
+            more += [Text("XMP", *each) for each in xmp_texts(text.encode("latin-1"))]
+        elif key == IIM:
+            more += [Text("IPTC", *each) for each in iptc_texts(text.encode("latin-1"))]
+        elif key != "stealth":
+            more.append(Text("", key, text))
     if "stealth" in texts:
         more.append(Text("pixel bits", "stealth", texts["stealth"]))
     return replace(

@@ -1,6 +1,7 @@
 """A ComfyUI graph: nodes by their ids, and values found by following links.
 
-Every walk visits a node once, so hostile graphs (cycles, fans) take time linear in their size.
+Every walk visits a node once, and all walks of a graph end after so many steps, so hostile graphs
+(cycles, fans) take a bounded time.
 Knows the nodes' shape, not what a recipe is.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 MAX_NODES = 2_000
 MAX_INPUTS = 200  # of one node
+MAX_STEPS = 500_000  # inputs that are looked at in all; a graph of 500 nodes needs about 50,000
 _GENERIC = ("value", "Value", "int", "float", "number", "INT", "FLOAT", "a")
 _TEXTS = ("populated_text", "text", "string", "prompt", "value", "String", "Text", "STRING",
           "text_0", "positive_prompt", "wildcard_text")  # fmt: skip
@@ -40,6 +42,12 @@ class Graph:
             and isinstance(each.get("inputs"), dict)
             and isinstance(each.get("class_type"), str)
         }
+        self._steps = MAX_STEPS
+
+    def _spent(self, inputs: int) -> bool:
+        """Takes so many steps; whether there are none left."""
+        self._steps -= inputs + 1
+        return self._steps < 0
 
     def to(self, link: Any) -> Node | None:
         """The node that a link leads to; None for what is no link."""
@@ -57,6 +65,8 @@ class Graph:
         seen = {node.name for node in waiting}
         while waiting:
             node = waiting.popleft()
+            if self._spent(len(node.inputs)):
+                return
             yield node
             for given in node.inputs.values():
                 if (to := self.to(given)) and to.name not in seen:
@@ -75,6 +85,8 @@ class Graph:
                 continue
             seen.add(node.name)
             wanted = names if len(seen) == 1 else (*names, *_GENERIC)
+            if self._spent(len(wanted)):
+                return None
             for name in wanted:
                 given = _literal(node.inputs.get(name))
                 if given is not None:
@@ -88,7 +100,7 @@ class Graph:
         return self._text(node, names, set(), 0) if node else None
 
     def _text(self, node: Node, names: tuple[str, ...], seen: set[str], depth: int) -> str | None:
-        if node.name in seen or depth > 50:
+        if node.name in seen or depth > 50 or self._spent(len(_TEXTS)):
             return None
         seen.add(node.name)
         if depth and _JOINS.search(node.kind):

@@ -2,6 +2,7 @@
 
 Exit codes: 0 all clear, 1 something is review or block, 2 wrong use, 3 some inputs could not be
 read, 4 something is missing or the check cannot run; the worst wins, 2 and 4 before the rest.
+130 where Ctrl-C or SIGTERM ended it.
 """
 
 import io

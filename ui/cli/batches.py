@@ -126,8 +126,8 @@ def batch(
     from ui.wiring import batch_basis, open_library
 
     require_places(json_to, folder=out)
-    if json_to and Path(json_to).resolve() == (out / JOURNAL).resolve():
-        raise UsageError(f"{json_to} is the batch's own journal; give --json another name")
+    if json_to and Path(json_to).resolve() in ((out / JOURNAL).resolve(), jobs.resolve()):
+        raise UsageError(f"{json_to} is the batch's own file; give --json another name")
     settings = load_settings(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
@@ -147,6 +147,9 @@ def batch(
             why = "checked by another library or policy, or labelled in another way"
             say(f"{count:,} were {why}: made and checked again", "-")
             withdraw(out)
+        if count := journal.strays(tasks):
+            say(f"{count:,} pictures in {out} are of jobs that {jobs.name} has no more: not "
+                "checked again, and on no page", "-")  # fmt: skip
         running = run(tasks, hands, journal, name=name, retries=retries, max_errors=max_errors)
         thumbnails = Thumbnails(out)
         stopped = _watched(running, tasks, journal, thumbnails, json_to)

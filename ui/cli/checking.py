@@ -1,6 +1,6 @@
-"""The commands that look at what is there already: audit, check, inspect."""
+"""The commands that look at what is there already: audit, check, inspect, credentials."""
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,9 +154,11 @@ def inspect(
         for path in image_files_of(images):
             row = read(path, trusted, held)
             if judge and row["error"] is None:
-                with suppress(DecodeError):  # what is readable as stored may not be as a picture
+                try:
                     verdict = judge(path, row).to_json()
                     row |= {"matches": verdict["matches"], "library": verdict["library"]}
+                except DecodeError as problem:  # what is readable as stored may not be as a picture
+                    row["error"] = str(problem)
             if json_to is not None:
                 rows.append(row)
             unreadable = unreadable or row["error"] is not None

@@ -140,11 +140,11 @@ def generate(
         task = bar.add_task("loading the model", total=None)
         studio = make_studio(settings, make_checker(settings, opened))
         bar.update(task, description="painting", total=count, completed=0)
-        recipes = [sized(each, None if pixels else size, studio.painter) for each in recipes]
         if from_file:
             recipes = _fitted(recipes, studio.painter, notes, given)
             for note in notes:
                 report.remark(bar, f"not repeated: {note}")
+        recipes = [sized(each, None if pixels else size, studio.painter) for each in recipes]
 
         def stepped(done: int, steps: int) -> None:
             at_once = min(studio.painter.batch, count - len(rows))
@@ -285,10 +285,12 @@ def _told(
     found = repeat(read_told(file), shelf(settings), settings.model, given)
     if found.model != settings.model:
         settings = replace(settings, model=found.model, config=None)
-    settings = replace(
-        settings, vae=found.vae or settings.vae,
-        embeddings=tuple(dict.fromkeys((*settings.embeddings, *found.embeddings))),
-    )  # fmt: skip
+    vae, embeddings = found.vae, found.embeddings
+    if "vae" in given or not (vae or found.complete):
+        vae = settings.vae
+    if "embeddings" in given or not found.complete:
+        embeddings = tuple(dict.fromkeys((*settings.embeddings, *embeddings)))
+    settings = replace(settings, vae=vae, embeddings=embeddings)
     return settings, found.recipe, list(found.not_repeated)
 
 
@@ -312,7 +314,7 @@ def _fitted(
 
     if "sampler" in given:
         recipes = [recipe.with_changes(scheduler=None) for recipe in recipes]
-    fit = [fitted(recipe, painter) for recipe in recipes]
+    fit = [fitted(recipe, painter, given) for recipe in recipes]
     notes += fit[0][1]
     return [recipe for recipe, _ in fit]
 

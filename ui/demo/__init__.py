@@ -39,7 +39,7 @@ def run(out: Path) -> None:
         say("\n3. A gallery picture's recipe, repeated exactly:")
         rows += _paint(studio, known, out, say)
         say("\n4. The same recipe with one more step, which no recipe gate can know:")
-        changed = known.with_changes(steps=(known.steps or 20) + 1)
+        changed = known.with_changes(steps=(known.steps or 0) + 1)
         rows += _paint(studio, changed, out, say)
         page = out / "report.html"
         report.write_html(rows, page, library, title="Firsthand demo")
