@@ -102,6 +102,8 @@ def require_loadable(path: Path, *, unsafe_pickle: bool = False) -> Path:
     if not path.is_file():
         raise MissingError(f"no such file: {path}")
     if suffix == SAFE:
+        if path.suffix != SAFE:  # the libraries go by the ending as it is written
+            raise UsageError(f"rename {path.name}: its name must end in {SAFE}")
         read_header(path)
     elif suffix not in PICKLES:
         raise UsageError(f"weights are {SAFE} files, got {path.name}")

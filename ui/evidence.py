@@ -19,11 +19,17 @@ Row = Mapping[str, Any]
 
 _COLOURS = ("#e53935", "#1e88e5", "#fb8c00")  # of the outlines, match by match
 _GROUP_SHOWN = 12  # pictures
+MAX_ILLUSTRATED = 500  # rows of a page that are told with pictures; a browser opens no thousands
 
 
 def status(row: Row) -> str:
     """The row's decision; without one, `failed` (a batch's job) or `unreadable` (a file)."""
     return row["decision"] or ("failed" if "job" in row else "unreadable")
+
+
+def withheld(row: Row) -> dict[str, Any]:
+    """The row of a generation without its own picture, and without the place where it is held."""
+    return {**row, "path": None, "held": row["held"] and Path(row["held"]).name}
 
 
 def evidence(row: Row, index: Index) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,12 +19,11 @@ from provenance.errors import DecodeError
 from provenance.files import write_whole
 from provenance.images import read_picture
 from provenance.match import Index
-from ui.evidence import Row, evidence, status
+from ui.evidence import MAX_ILLUSTRATED, Row, evidence, status, withheld
 from ui.report import render
 
 EVIDENCE = "evidence.html"
 PER_SHEET = 500  # pictures
-MAX_ILLUSTRATED = 500  # rows of the evidence page whose references are shown as pictures
 _THUMBNAILS = ".thumbnails.jsonl"
 SIDE = 160  # pixels of a thumbnail's longest side
 
@@ -117,12 +115,9 @@ def _contact(row: Row, thumbnails: Thumbnails) -> dict[str, Any]:
 
 def _evidence(rows: Sequence[Row], index: Index) -> Iterator[dict[str, Any]]:
     """Each row without its own picture; the references of the first few hundred as pictures."""
-    withheld = (
-        {**row, "path": None, "held": row["held"] and Path(row["held"]).name} for row in rows
-    )
-    for row in islice(withheld, MAX_ILLUSTRATED):
+    for row in map(withheld, rows[:MAX_ILLUSTRATED]):
         yield {**evidence(row, index), "illustrated": True}
-    for row in withheld:
+    for row in map(withheld, rows[MAX_ILLUSTRATED:]):
         yield {**row, "status": status(row), "shown": row["matches"][:3], "illustrated": False}
 
 

@@ -16,7 +16,16 @@ from rich.text import Text
 
 from provenance.files import write_whole
 from provenance.match import Index
-from ui.evidence import Row, evidence, group_evidence, is_outside, near_duplicates, status
+from ui.evidence import (
+    MAX_ILLUSTRATED,
+    Row,
+    evidence,
+    group_evidence,
+    is_outside,
+    near_duplicates,
+    status,
+    withheld,
+)
 from ui.inspection import clean, says
 
 if TYPE_CHECKING:
@@ -31,7 +40,6 @@ _STYLE = {
     "failed": "magenta",
 }
 _CLEAR_SHOWN = 200
-_ILLUSTRATED = 500  # pictures that are not clear; the others in words
 _GROUPS_SHOWN = 100
 _LINES_SHOWN = 40
 _ORDER = ("block", "review", "unreadable", "failed", "clear")
@@ -221,8 +229,8 @@ def _shown(row: Row, index: Index) -> dict[str, Any]:
 
 def _evidence(rows: Sequence[Row], index: Index) -> list[dict[str, Any]]:
     """The first few hundred with pictures: a browser opens no page with thousands."""
-    told = [{**_shown(row, index), "illustrated": True} for row in rows[:_ILLUSTRATED]]
-    for row in rows[_ILLUSTRATED:]:
+    told = [{**_shown(row, index), "illustrated": True} for row in rows[:MAX_ILLUSTRATED]]
+    for row in rows[MAX_ILLUSTRATED:]:
         words = {"name": row["path"], "status": status(row), "says": says(row)}
         told.append({**row, **words, "shown": row["matches"][:3], "illustrated": False})
     return told
@@ -246,12 +254,8 @@ def write_calibration(outcome: "Outcome", path: Path) -> None:
 
 def evidence_html(rows: Sequence[Row], index: Index) -> str:
     """The evidence on generations that are not shown: references only, never their own pictures."""
-    withheld = [
-        {**row, "path": None, "held": row["held"] and Path(row["held"]).name}
-        for row in rows
-        if status(row) != "clear"
-    ]
-    return render("evidence.html", rows=[evidence(row, index) for row in withheld]).decode()
+    others = [withheld(row) for row in rows if status(row) != "clear"]
+    return render("evidence.html", rows=[evidence(row, index) for row in others]).decode()
 
 
 def render(template: str, **values: Any) -> bytes:
