@@ -140,7 +140,10 @@ def test_audit_groups_near_duplicates(tmp_path: Path, indexed: Path) -> None:
     assert indexed
 
 
-def test_a_killed_audit_goes_on_with_its_groups(tmp_path: Path, indexed: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
+def test_a_killed_audit_goes_on_with_its_groups(
+    tmp_path: Path, indexed: Path, sent: int, code: int
+) -> None:
     """Killed by itself, as it is about to tell of the sixth picture."""
     folder = tmp_path / "entries"
     folder.mkdir()
@@ -153,7 +156,7 @@ def test_a_killed_audit_goes_on_with_its_groups(tmp_path: Path, indexed: Path) -
         "add = audits.Journal.add\n"
         "def dying(journal, *given):\n"
         "    if len(journal._found) + dying.done == 5:\n"
-        "        os.kill(os.getpid(), 9)\n"
+        f"        os.kill(os.getpid(), {int(sent)})\n"
         "    dying.done += 1\n"
         "    add(journal, *given)\n"
         "dying.done = 0\n"
@@ -161,8 +164,10 @@ def test_a_killed_audit_goes_on_with_its_groups(tmp_path: Path, indexed: Path) -
         "from ui.cli import main\n"
         "main()\n"
     )
-    killed = subprocess.run([sys.executable, "-c", script, "audit", str(folder)])
-    assert killed.returncode == -9
+    command = [sys.executable, "-c", script, "audit", str(folder)]
+    killed = subprocess.run(command, capture_output=True, text=True)
+    assert killed.returncode == code
+    assert ("give the same command again to go on" in killed.stderr) == (sent == signal.SIGTERM)
     assert _lines(audits) == 6, "the basis, and five findings"
     again = firsthand("audit", folder)
     assert again.stdout.splitlines()[-1] == "12 pictures in 1 group of near duplicates"

@@ -20,6 +20,7 @@ from ui.cli.options import (
     Report,
     Workers,
     exit_code,
+    goes_on,
     image_files_of,
     require_places,
     say,
@@ -55,7 +56,7 @@ def audit(
     settings = load_settings(home=home, library=library, policy=policy, workers=workers)
     files = image_files_of(paths)
     rows: list[dict[str, Any]] = []
-    with open_library(settings) as opened, report.progress() as bar:
+    with goes_on(), open_library(settings) as opened, report.progress() as bar:
         checker = make_checker(settings, opened, fast=fast)
         task = bar.add_task("checking", total=len(files))
         with (

@@ -15,6 +15,7 @@ from ui.cli.options import (
     PolicyFile,
     Report,
     Workers,
+    goes_on,
     image_files_of,
     require_places,
     say,
@@ -46,7 +47,7 @@ def add(
     settings = load_settings(home=home, library=library, workers=workers)
     folders = [FolderSource(path, name) for path in sources]
     code = CLEAR
-    with make_library(settings) as opened, report.progress() as bar:
+    with goes_on(), make_library(settings) as opened, report.progress() as bar:
         for source in folders:
             task = bar.add_task(f"indexing {source.name}", total=None)
 
@@ -98,7 +99,7 @@ def describe(
 
     settings = load_settings(home=home, library=library, workers=workers)
     folders = [FolderSource(path) for path in sources or []]
-    with open_library(settings) as opened, report.progress() as bar:
+    with goes_on(), open_library(settings) as opened, report.progress() as bar:
         if drop is not None:
             opened.drop(drop)
             report.tell(bar, f"{drop} forgotten")

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,6 +152,16 @@ def require_places(*files: Path | str | None, folder: Path | None = None) -> Non
             raise UsageError(f"{there} is a file; a folder is needed there")
         if not os.access(there, os.W_OK | os.X_OK):
             raise UsageError(f"{there} cannot be written to; name another place")
+
+
+@contextmanager
+def goes_on() -> Iterator[None]:
+    """Says of work that Ctrl-C or SIGTERM ends that the next run goes on with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; give the same command again to go on", file=sys.stderr)
+        raise
 
 
 def exit_code(rows: Sequence[dict[str, Any]]) -> int:
