@@ -27,7 +27,7 @@ _MAGIC = (
     b"MM\0+", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51",
 )  # fmt: skip
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")  # not those of films
-_PNM = re.compile(rb"P[1-7]\s")
+_PNM = re.compile(rb"P[1-6f]\s+(?:#|\d+\s+\d)|P7\s+WIDTH", re.IGNORECASE)
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their sizes in bytes
 
 

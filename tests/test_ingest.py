@@ -59,6 +59,8 @@ def test_pictures_are_found_under_any_name(tmp_path: Path, kind: str) -> None:
 def test_formats_that_are_not_read_are_not_passed_over(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "IMG_0001").write_bytes(head + bytes(40))
     (tmp_path / "film").write_bytes(b"\0\0\0\x20ftypisom" + bytes(40))
+    (tmp_path / "note.txt").write_text("P1 2026, a note")
+    (tmp_path / "letters").write_text("BMW and other words, forty of them or so " * 3)
     assert [path.name for path in image_files(tmp_path)] == ["IMG_0001"]
 
 

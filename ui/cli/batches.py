@@ -38,10 +38,10 @@ from ui.cli.options import (
     Vae,
     WatchMode,
     Weights,
-    engine,
     exit_code,
     require_places,
     say,
+    stated,
     write_json,
 )
 
@@ -132,7 +132,10 @@ def batch(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
         quality=quality, watch=watch,
-        engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
+        engine=stated(
+            device=device, dtype=dtype, offload=offload, batch=at_once, compile=compiled,
+            attention=attention, weights=weights, preset=preset,
+        ),
     )  # fmt: skip
     check_template(name)
     todo = _dressed(jobs, settings, lora or [], style or [])

@@ -175,7 +175,6 @@ def say(text: str, json_to: str | None = None) -> None:
     print(text, file=sys.stderr if json_to == "-" else sys.stdout)
 
 
-def engine(*options: Any) -> dict[str, Any]:
-    """Settings by their names, in the order of the options from `Device` on; those given."""
-    names = "device", "dtype", "offload", "batch", "compile", "attention", "weights", "preset"
-    return {name: value for name, value in zip(names, options, strict=True) if value is not None}
+def stated(**options: Any) -> dict[str, Any]:
+    """Those options that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -34,9 +34,9 @@ from ui.cli.options import (
     Vae,
     WatchMode,
     Weights,
-    engine,
     exit_code,
     require_places,
+    stated,
     write_json,
 )
 
@@ -116,16 +116,18 @@ def generate(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
         quality=quality, watch=watch,
-        engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
+        engine=stated(
+            device=device, dtype=dtype, offload=offload, batch=at_once, compile=compiled,
+            attention=attention, weights=weights, preset=preset,
+        ),
     )  # fmt: skip
     pixels = parse_size(size) if size else None
     loras = None if lora is None else tuple(parse_lora(each) for each in lora if each != "none")
-    given = {
-        "prompt": prompt, "negative": negative, "seed": seed, "steps": steps, "loras": loras,
-        "guidance": guidance, "sampler": sampler, "init": str(init) if init else None,
-        "strength": strength, "width": pixels and pixels[0], "height": pixels and pixels[1],
-    }  # fmt: skip
-    given = {field: value for field, value in given.items() if value is not None}
+    given = stated(
+        prompt=prompt, negative=negative, seed=seed, steps=steps, loras=loras, guidance=guidance,
+        sampler=sampler, init=str(init) if init else None, strength=strength,
+        width=pixels and pixels[0], height=pixels and pixels[1],
+    )  # fmt: skip
     if from_file:
         asked = {**given, "model": model, "vae": vae, "embeddings": embedding}
         settings, recipe, notes = _told(from_file, settings, asked)
@@ -257,7 +259,10 @@ def serve(
         home=home, library=library, policy=policy, model=model, config=config, vae=vae,
         embeddings=embedding, unsafe_pickle=unsafe_pickle, label=label, format=format,
         quality=quality, watch=watch,
-        engine=engine(device, dtype, offload, at_once, compiled, attention, weights, preset),
+        engine=stated(
+            device=device, dtype=dtype, offload=offload, batch=at_once, compile=compiled,
+            attention=attention, weights=weights, preset=preset,
+        ),
     )  # fmt: skip
     run(settings, host, port)
 
