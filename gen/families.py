@@ -45,7 +45,7 @@ _SMALL = {
     "wide": (896, 512),
 }
 PRESETS = tuple(_SMALL)
-STARTER = Family("starter", (), 12, 4.0, 512, _SMALL)
+STARTER = Family("starter", (), 8, 4.0, 512, _SMALL)
 FAMILIES = (
     Family("SD", ("StableDiffusionPipeline",), 25, 7.5, 512, _SMALL),
     Family("SDXL", ("StableDiffusionXLPipeline", "KolorsPipeline"), 30, 5.0, 1024, _MEGAPIXEL),

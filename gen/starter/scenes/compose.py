@@ -35,9 +35,9 @@ def _one_in_twenty(text: str) -> bool:
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """One object (60 %), two (30 %), or a count or three different ones."""
+    """One object (30 %), two (60 %), or a count or three different ones."""
     dice = rng.random()
-    count = 1 if dice < 0.6 else 2 if dice < 0.9 else 3
+    count = 1 if dice < 0.3 else 2 if dice < 0.9 else 3
     first = rng.choice(OBJECTS)
     if count == 3 and rng.random() < 0.6:
         names = [first] * rng.choice((2, 3))
