@@ -38,7 +38,7 @@ class Initials:
         if recipe.init is None and recipe.init_hash is None:
             return None, None
         if recipe.init_hash in self._files:
-            return recipe.init, recipe.init_hash
+            return recipe.init and Path(recipe.init).name, recipe.init_hash
         if recipe.init is None:
             raise MissingError(
                 f"the recipe begins with the picture {recipe.init_hash}; give it with --init"

@@ -132,14 +132,14 @@ def fitted(
     if plain != recipe and not said and not _takes(painter, Recipe("(a:1.2)")):
         recipe = plain
         notes.append(f"weights such as (word:1.2), which {painter.spec.name} does not read")
-    sampler, spacing = _words(recipe.sampler, recipe.scheduler)
+    sampler, spacing = recipe.sampler, recipe.scheduler
+    if "sampler" not in given:
+        sampler, spacing = _words(sampler, spacing)
     told = " ".join(filter(None, (recipe.sampler, recipe.scheduler)))
-    if "sampler" in given:
-        pass
-    elif not _takes(painter, Recipe("a", sampler=sampler)):
+    if "sampler" not in given and not _takes(painter, Recipe("a", sampler=sampler)):
         notes.append(f"sampler {told}: the model's own is taken")
         sampler = spacing = None
-    elif not _takes(painter, Recipe("a", sampler=sampler, scheduler=spacing)):
+    elif spacing and not _takes(painter, Recipe("a", sampler=sampler, scheduler=spacing)):
         notes.append(f"schedule {recipe.scheduler or spacing}")
         spacing = None
     here = painter.complete(Recipe("a")).precision

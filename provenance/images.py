@@ -10,6 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -181,7 +182,7 @@ def _frames(opened: Image.Image, data: bytes) -> int:
 
 def _sizes(data: bytes) -> Iterator[tuple[int, int]]:
     """Of the pictures in an MPO: a photo and its previews, or the two of a stereo camera."""
-    with _open(data) as again:
+    with _open(data) as again, suppress(*_DECODER_ERRORS):  # further ones that nobody can show
         for number in range(min(int(getattr(again, "n_frames", 1)), bombs.MAX_PICTURES)):
             again.seek(number)
             yield again.size

@@ -19,6 +19,7 @@ from provenance.errors import MissingError, UsageError
 from provenance.inspect import inspect
 from provenance.recipe import Lora, Part, Recipe
 from tests.carriers import png
+from tests.conftest import PHOTOS
 from tests.test_studio import PhotoPainter
 from ui.cli import build
 
@@ -214,6 +215,16 @@ def test_weights_are_left_out_where_the_model_reads_none() -> None:
     assert "weights" in notes[0]
 
 
+def test_what_the_user_says_is_not_replaced() -> None:
+    recipe, notes = fitted(Recipe("a (b:1.2)", sampler="Bogus"), Sampled(), {"sampler", "prompt"})
+    assert (recipe.prompt, recipe.sampler, notes) == ("a (b:1.2)", "Bogus", [])
+
+
+def test_our_own_file_without_a_vae_had_none(shelf: Shelf) -> None:
+    assert repeat(told("Firsthand", model="starter"), shelf, "starter").complete
+    assert not repeat(told("A1111", model="starter"), shelf, "starter").complete
+
+
 def test_what_a_picture_was_made_from_is_said(tmp_path: Path, shelf: Shelf) -> None:
     """As ComfyUI's image to image has it."""
     graph = {
@@ -301,6 +312,32 @@ def test_our_own_pictures_are_repeated_to_the_pixel(tmp_path: Path, known_folder
     assert [row["seed"] for row in others] == [7, 8]
     assert {**others[0]["recipe"], "seed": 5, "negative": ""} == first["recipe"]
     assert not (pixels(others[0]["file"]) == pixels(first["file"])).all()
+
+
+def test_a_picture_that_began_with_another_is_repeated_with_it(
+    tmp_path: Path, known_folder: Path
+) -> None:
+    assert run("index", "add", known_folder).exit_code == 0
+    rows = tmp_path / "rows.jsonl"
+
+    def made(*args: object) -> dict[str, Any]:
+        done = run("generate", *args, "--out", tmp_path / "out", "--json", rows)
+        assert done.exit_code == 0, (done.output, done.exception)
+        return dict(json.loads(rows.read_text()))
+
+    for name in ("ihc.png", "motorcycle_left.png"):
+        (tmp_path / name).write_bytes((PHOTOS / name).read_bytes())
+    asked = ("--steps", 8, "--size", "128x128", "--seed", 5, "--strength", 0.3)
+    first = made("a boat", *asked, "--init", tmp_path / "ihc.png")
+    assert run("generate", "--from", first["file"]).exit_code != 0
+    again = made("--from", first["file"], "--init", tmp_path / "ihc.png")
+    assert (again["recipe"], again["not_repeated"]) == (first["recipe"], [])
+    assert (pixels(again["file"]) == pixels(first["file"])).all()
+    other = made(
+        "--from", first["file"], "--init", tmp_path / "motorcycle_left.png", "--size", "192x128"
+    )
+    assert "it began with another picture" in other["not_repeated"][0]
+    assert other["recipe"]["strength"] == 0.3
 
 
 def test_an_a1111_picture_is_repeated_as_far_as_it_goes(tmp_path: Path, known_folder: Path) -> None:
