@@ -171,6 +171,40 @@ def test_pieces_in_another_order_are_several_regions(photo: Photo) -> None:
     assert exact > 0.75 * cells, "both pieces are exact"
 
 
+def through_a_lens(image: Image.Image, strength: float) -> Image.Image:
+    """Barrel distortion, by the square of the distance from the middle."""
+    y, x = np.indices((image.height, image.width), np.float64)
+    middle = np.array([image.width, image.height])[:, None, None] / 2
+    away = np.stack([x, y]) - middle
+    at = middle + away * (1 + strength * (away**2).sum(0) / (middle**2).sum())
+    at = at.clip(0, 2 * middle - 1).round().astype(np.intp)
+    return Image.fromarray(np.asarray(image)[at[1], at[0]])
+
+
+def test_what_a_lens_has_bent_is_one_region(photo: Photo) -> None:
+    reference = photo("coffee.png").resize((600, 400))
+    bent = look(through_a_lens(reference, 0.2), reference)
+    straight = look(reference.resize((500, 333)), reference)
+    assert bent is not None
+    assert straight is not None
+    assert "warped" in bent.edits
+    assert "warped" not in straight.edits
+    assert len(bent.regions) == 1
+    assert bent.covered > 0.5
+    assert bent.agreement.exact_cells > 0.5 * bent.agreement.cells
+
+
+def test_pieces_are_no_bend(photo: Photo) -> None:
+    """Two halves of a picture, apart from each other."""
+    reference = photo("coffee.png").resize((600, 400))
+    apart = Image.new("RGB", (700, 400))
+    apart.paste(reference.crop((0, 0, 300, 400)), (0, 0))
+    apart.paste(reference.crop((300, 0, 600, 400)), (400, 0))
+    found = look(apart, reference)
+    assert found is not None
+    assert "warped" not in found.edits
+
+
 def test_points_on_a_line_and_points_thrown_together_bend_nothing() -> None:
     """What a homography can be fitted to, but only a folded one."""
     rng = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 Points in, transforms out; knows nothing of pictures.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class Fit(NamedTuple):
 
     `cells` counts the distinct places that it explains, in the picture and in the reference,
     whichever are fewer. `transform` (2, 3) is affine; `homography` (3, 3) is the same, or the
-    perspective that explains it much better.
+    perspective that explains it much better. Where there is a `bend`, points are moved by that.
     """
 
     cells: int
@@ -46,6 +47,7 @@ class Fit(NamedTuple):
     reference_points: NDArray[np.float32]
     rows: NDArray[np.intp]
     homography: NDArray[np.float64]
+    bend: "Bend | None" = None
 
     @property
     def scale(self) -> float:
@@ -54,11 +56,22 @@ class Fit(NamedTuple):
 
     def moved(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """Where points of the reference lie in the picture."""
+        if self.bend:
+            return _terms(points) @ self.bend.onward
         return _projected(self.homography, points)
 
     def moved_back(self, points: NDArray[Any]) -> NDArray[np.float64]:
         """Where points of the picture lie in the reference."""
+        if self.bend:
+            return _terms(points) @ self.bend.back
         return _projected(np.linalg.inv(self.homography), points)
+
+
+class Bend(NamedTuple):
+    """Cubic polynomials of x and y, (terms, 2): reference to picture, and back."""
+
+    onward: NDArray[np.float64]
+    back: NDArray[np.float64]
 
 
 def fit(here: NDArray[Any], there: NDArray[Any]) -> Fit | None:
@@ -131,6 +144,51 @@ def further(here: NDArray[Any], there: NDArray[Any], first: Fit) -> list[Fit]:
         found.append(more._replace(rows=left[more.rows]))
         left = np.setdiff1d(left, found[-1].rows)
     return found
+
+
+def bent(here: NDArray[Any], there: NDArray[Any], fits: Sequence[Fit]) -> Fit | None:
+    """One smooth transform that explains as many places as all of these do, each a part of them.
+
+    None where there is none, where it explains few places, or not nearly all pairs: a second
+    photograph of the same things bends too, but never so. Pictures are bent by a lens, on paper
+    that is not flat, by a warp; the pieces of a reference that was cut are not.
+    """
+    rows = np.unique(np.concatenate([each.rows for each in fits]))
+    for _ in range(_ROUNDS):
+        if len(rows) < max(_SMOOTH, _MOST * len(here)):
+            return None
+        onward, back = _cubic(there[rows], here[rows]), _cubic(here[rows], there[rows])
+        near = np.linalg.norm(_terms(there) @ onward - here, axis=1) < _TOLERANCE
+        if np.array_equal(rows, kept := np.flatnonzero(near)):
+            break
+        rows = kept
+    cells = cells_of(here[rows], there[rows])
+    if len(rows) < _MOST * len(here) or cells < max(_SMOOTH, sum(each.cells for each in fits)):
+        return None
+    return fits[0]._replace(
+        cells=cells, rows=rows, reference_points=there[rows], bend=Bend(onward, back)
+    )
+
+
+_SMOOTH = 90  # places that a bend takes
+_MOST = 0.88  # of the pairs
+_ROUNDS = 4  # in which what it explains settles
+_STIFF = 1e-3  # how much straighter it is than the pairs would have it
+
+
+def _cubic(points: NDArray[Any], to: NDArray[Any]) -> NDArray[np.float64]:
+    """(terms, 2) of least squares, all but the affine ones held back a little."""
+    terms = _terms(points)
+    ridge = np.diag([0.0] * 3 + [_STIFF * len(points)] * (terms.shape[1] - 3))
+    found: NDArray[np.float64] = np.linalg.solve(terms.T @ terms + ridge, terms.T @ to)
+    return found
+
+
+def _terms(points: NDArray[Any]) -> NDArray[np.float64]:
+    """(…, 10): the products of x and y up to the third degree, of a frame that is -1..1."""
+    x, y = np.moveaxis(np.asarray(points, np.float64) / (SIDE / 2) - 1, -1, 0)
+    one = np.ones_like(x)
+    return np.stack([one, x, y, x * x, x * y, y * y, x**3, x * x * y, x * y * y, y**3], -1)
 
 
 def _within(points: NDArray[Any]) -> NDArray[Any]:

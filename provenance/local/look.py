@@ -8,7 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenance.local.features import Features, inverted, mirrored
-from provenance.local.fit import SIDE, Fit, Pairs, cells_of, fit, further, in_perspective, pairs_of
+from provenance.local.fit import (
+    SIDE,
+    Fit,
+    Pairs,
+    bent,
+    cells_of,
+    fit,
+    further,
+    in_perspective,
+    pairs_of,
+)
 from provenance.local.pixels import Resemblance, resemblance
 
 Polygon = tuple[tuple[float, float], ...]
@@ -103,12 +113,15 @@ def second_look(
     if best is None:
         return None
     found, seen = best
-    found = in_perspective(seen.here[seen.pairs[0]], there[seen.pairs[1]], found)
-    fits = [found, *further(seen.here[seen.pairs[0]], there[seen.pairs[1]], found)]
+    paired = seen.here[seen.pairs[0]], there[seen.pairs[1]]
+    found = in_perspective(*paired, found)
+    fits = [found, *further(*paired, found)]
+    if len(fits) > 1 and (smooth := bent(*paired, fits)):
+        fits = [smooth]
     return Alignment(
         _agreement(fits, seen, picture, reference),
         tuple(_region(each, seen, picture_size, reference_size) for each in fits),
-        _edits(found, seen, picture, reference),
+        _edits(fits[0], seen, picture, reference),
         _covered([each.reference_points / seen.theirs for each in fits]),
     )
 
@@ -188,7 +201,8 @@ def _edits(found: Fit, seen: _Seen, picture: Features, reference: Features) -> t
     return (
         *("mirrored",) * seen.flip,
         *("negative",) * seen.negative,
-        *_moves(found, seen.mine, seen.theirs),
+        *_moves(found._replace(bend=None), seen.mine, seen.theirs),
+        *("warped",) * (found.bend is not None),
         *(() if seen.negative else _recoloured(picture, reference, seen.pairs, found)),
         *("covered in part",) * _is_covered(found, seen),
     )
