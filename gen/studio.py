@@ -128,7 +128,7 @@ class _Eye:
     def __init__(
         self, check: Callable[[Image.Image], Verdict], how: Watching, show: _Show | None
     ) -> None:
-        self.watch = Watch(self._close, how.limit, always=how.always or show is not None)
+        self.watch = Watch(self._look, how.limit, always=how.always or show is not None)
         self._check, self._show = check, show
         self._last: Verdict | None = None
 
@@ -140,11 +140,11 @@ class _Eye:
         stop = f"stopped at step {step} of {recipe.steps}, because of what was being painted"
         return replace(self._last, reasons=(stop, *reasons))
 
-    def _close(self, picture: Image.Image) -> bool:
+    def _look(self, picture: Image.Image) -> Decision:
         self._last = self._check(picture)
         if self._show and self._last.decision is Decision.CLEAR:
             self._show(picture, self._last, self.watch.seen.looks[-1])
-        return self._last.decision is Decision.BLOCK
+        return self._last.decision
 
 
 class _Stopped(Exception):

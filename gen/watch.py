@@ -3,8 +3,9 @@
 Two signs. How far the model's prediction with the prompt is from that without it at the first step
 (Wen et al., ICLR 2024), which costs nothing under classifier-free guidance; of that difference the
 detail alone, because at first an ordinary prompt means a blurred mean of many pictures, and one
-that is known by heart a sharp picture (docs/measurements.md has both). And early looks: the picture
-that a step predicts, decoded small and compared with the library. Two alarms are a hit.
+that is known by heart a sharp picture (docs/measurements.md has both). And early looks, from the
+first step on: the picture that a step predicts, decoded small and compared with the library. Two
+alarms, the second a look that the check would block, are a hit.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +19,17 @@ from gen.latents import decoded, predicted
 from gen.tap import Step, tapped
 from provenance.match import Reference
 from provenance.recipe import Recipe
+from provenance.verdict import Decision
 
-LOOKS = (0.4, 0.6)  # shares of the steps after which the predicted picture is looked at
+LOOKS = (0.0, 0.4, 0.6)  # shares of the steps after which the predicted picture is looked at
 HIT = 2  # alarms
 
-Look = Callable[[Image.Image], bool]
-"""Called with what a picture is going to be like; whether that is too close."""
+Look = Callable[[Image.Image], Decision]
+"""Called with what a picture is going to be like; what the check says of that."""
+
+
+def _unseen(picture: Image.Image) -> Decision:
+    return Decision.CLEAR
 
 
 @dataclass
@@ -32,18 +38,20 @@ class Seen:
 
     `magnitude` is the root mean square of the detail in the difference that the prompt makes to the
     first prediction; None without guidance. `looks` are the steps at which an early look was taken,
-    `close` those at which it was too close. `stopped` is the step at which painting ended.
+    `near` those at which the check would hold what it saw for review, `close` those at which it
+    would block it. `stopped` is the step at which painting ended.
     """
 
     magnitude: float | None = None
     unusual: bool = False
     looks: list[int] = field(default_factory=list)
+    near: list[int] = field(default_factory=list)
     close: list[int] = field(default_factory=list)
     stopped: int | None = None
 
     @property
     def hit(self) -> bool:
-        return self.unusual + len(self.close) >= HIT
+        return self.stopped is not None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -63,7 +71,7 @@ class Watch:
 
     def __init__(
         self,
-        look: Look = lambda picture: False,
+        look: Look = _unseen,
         limit: float | None = None,
         *,
         always: bool = False,
@@ -89,11 +97,15 @@ class Watch:
 
     def look(self, step: int, picture: Image.Image) -> None:
         """Takes an early look at what the picture is going to be."""
-        self.seen.looks.append(step)
-        if self._look(picture):
-            self.seen.close.append(step)
-        if self.seen.hit:
-            self.seen.stopped = step
+        seen = self.seen
+        seen.looks.append(step)
+        said = self._look(picture)
+        if said is Decision.REVIEW:
+            seen.near.append(step)
+        elif said is Decision.BLOCK:
+            seen.close.append(step)
+            if seen.unusual + len(seen.near) + len(seen.close) >= HIT:
+                seen.stopped = step
 
 
 def watching(

@@ -610,7 +610,7 @@ def test_looks_are_taken_at_shares_of_the_steps_that_are_painted(
     painter, watch = room.painter("sd15"), Watch(always=True)
     asked = Recipe("x", seed=1, steps=20, init=str(tmp_path / "a.png"), strength=0.5)
     painter.paint_each([painter.complete(asked)], lambda *_: None, [watch])
-    assert watch.seen.looks == [4, 6]
+    assert watch.seen.looks == [1, 4, 6]
 
 
 def test_where_there_is_no_img2img_it_is_said(room: Room, tmp_path: Path, starter: Painter) -> None:

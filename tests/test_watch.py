@@ -33,8 +33,13 @@ FAMILIES = tiny_pipelines.FAMILIES
 PROMPT = "a fox in the snow"
 
 
-def close(_: Image.Image) -> bool:
-    return True
+def close(_: Image.Image) -> Decision:
+    return Decision.BLOCK
+
+
+def near_then_close() -> Callable[[Image.Image], Decision]:
+    said = iter([Decision.REVIEW, Decision.BLOCK, Decision.BLOCK])
+    return lambda _: next(said)
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +93,16 @@ def test_every_family_is_watched_and_no_pixel_changes(
 ) -> None:
     pipeline, taken = pipelines(family), []
 
-    def look(picture: Image.Image) -> bool:
+    def look(picture: Image.Image) -> Decision:
         taken.append(picture.size)
-        return False
+        return Decision.CLEAR
 
     watches = [Watch(look, always=True) for _ in range(2)]
     plain = paint(pipeline, count=2)
     watched = paint(pipeline, watches, count=2)
     assert all(np.array_equal(one, two) for one, two in zip(plain, watched, strict=True))
-    assert taken == [(64, 64)] * 4
-    assert [watch.seen.looks for watch in watches] == [[4, 6], [4, 6]]
+    assert taken == [(64, 64)] * 6
+    assert [watch.seen.looks for watch in watches] == [[1, 4, 6], [1, 4, 6]]
     assert all((watch.seen.magnitude is None) == (family == "flux") for watch in watches)
     assert not any(watch.seen.hit or watch.seen.stopped for watch in watches)
 
@@ -122,7 +127,19 @@ def test_two_close_looks_stop_the_rest_of_the_steps(pipelines: Callable[[str], A
     watch = Watch(close, always=True)
     with pytest.raises(Stopped):
         paint(pipelines("sd3"), [watch])
-    assert (watch.seen.close, watch.seen.stopped, watch.seen.hit) == ([4, 6], 6, True)
+    assert (watch.seen.close, watch.seen.stopped, watch.seen.hit) == ([1, 4], 4, True)
+
+
+def test_a_near_look_is_an_alarm_and_stops_nothing_by_itself(
+    pipelines: Callable[[str], Any],
+) -> None:
+    watch = Watch(near_then_close(), always=True)
+    with pytest.raises(Stopped):
+        paint(pipelines("sd3"), [watch])
+    assert (watch.seen.near, watch.seen.close, watch.seen.stopped) == ([1], [4], 4)
+    watch = Watch(lambda _: Decision.REVIEW, always=True, limit=0.0)
+    paint(pipelines("sd3"), [watch])
+    assert (watch.seen.near, watch.seen.stopped) == ([1, 4, 6], None)
 
 
 def test_an_unusual_prompt_and_one_close_look_stop_it_earlier(
@@ -131,13 +148,13 @@ def test_an_unusual_prompt_and_one_close_look_stop_it_earlier(
     watch = Watch(close, limit=0.0)
     with pytest.raises(Stopped):
         paint(pipelines("sd3"), [watch])
-    assert (watch.seen.close, watch.seen.stopped) == ([4], 4)
+    assert (watch.seen.close, watch.seen.stopped) == ([1], 1)
 
 
 def test_a_batch_goes_on_for_those_that_are_no_hit(pipelines: Callable[[str], Any]) -> None:
     watches = [Watch(close, always=True), Watch(always=True)]
     assert len(paint(pipelines("sd15"), watches, count=2)) == 2
-    assert [watch.seen.stopped for watch in watches] == [6, None]
+    assert [watch.seen.stopped for watch in watches] == [4, None]
 
 
 def test_usual_prompts_are_not_looked_at(pipelines: Callable[[str], Any]) -> None:
@@ -157,7 +174,7 @@ def test_the_pipeline_is_left_as_it_was(pipelines: Callable[[str], Any]) -> None
     assert not pipeline.unet._forward_hooks
 
 
-@pytest.mark.parametrize(("steps", "looks"), [(1, {1}), (2, {1}), (4, {1, 2}), (25, {10, 15})])
+@pytest.mark.parametrize(("steps", "looks"), [(1, {1}), (2, {1}), (4, {1, 2}), (25, {1, 10, 15})])
 def test_looks_come_early_however_few_the_steps(steps: int, looks: set[int]) -> None:
     assert look_steps(steps) == looks
 
@@ -213,11 +230,12 @@ def test_what_is_becoming_a_known_picture_is_stopped(known: Checker, starter: Pa
     for stopped in (alone[0], together[0]):
         assert (stopped.decision, stopped.picture) == (Decision.BLOCK, None)
         assert stopped.seen
-        assert stopped.seen.stopped == 6
-        assert stopped.reasons[0].startswith("stopped at step 6 of 10")
+        assert stopped.seen.stopped == 4
+        assert stopped.reasons[0].startswith("stopped at step 4 of 10")
         assert stopped.verdict
         assert stopped.verdict.matches[0].reference.title == "fox.png"
-        assert stopped.to_json()["watch"]["close"] == [4, 6]
+        watch = stopped.to_json()["watch"]
+        assert (watch["near"], watch["close"]) == ([1], [4])
     for passed in (other[0], together[1]):
         assert passed.picture
         assert passed.seen
@@ -230,8 +248,8 @@ def test_previews_are_labelled_and_of_what_is_clear(known: Checker, starter: Pai
     )  # fmt: skip
     told = list(studio.live([OTHER, RECIPE]))
     previews = [each for each in told if isinstance(each, Preview)]
-    assert [(each.recipe.seed, each.step) for each in previews] == [(2, 4), (2, 6)]
-    assert told[:2] == previews, "before the picture"
+    assert [(each.recipe.seed, each.step) for each in previews] == [(2, 1), (2, 4), (2, 6)]
+    assert told[:3] == previews, "before the picture"
     for each in previews:
         credentials = read_credentials(each.picture.data, "PNG", root())
         assert credentials

@@ -30,10 +30,10 @@ from gen.watch import Watch
 from index.ingest import ingest
 from index.sources import FolderSource
 from provenance.check import Checker
-from provenance.images import read_picture
+from provenance.images import Picture, read_picture
 from provenance.label.labeller import Labelled
 from provenance.recipe import Recipe
-from provenance.verdict import ON_HIT, Verdict
+from provenance.verdict import ON_HIT, Decision, Verdict
 from ui.demo import GALLERY
 from ui.demo.paint_gallery import PROMPTS
 from ui.settings import load_settings
@@ -66,17 +66,20 @@ def measure(run: Path) -> None:
     usual = measure_usual(painter, ordinary(_USUAL, 1))
     by_heart = [_asked(prompt, _SEED + n) for n, prompt in enumerate(PROMPTS)]
     others = [_asked(prompt, n) for n, prompt in enumerate(ordinary(_ASKED, 2))]
-    signs, ordinary_signs = magnitudes(painter, by_heart), magnitudes(painter, others)
-    print(f"ROC AUC of the first step, one seed: {auc(signs, ordinary_signs):.3f}")
-    for name, found in (("known by heart", signs), ("ordinary", ordinary_signs)):
-        unusual = int((np.array(found) > usual.limit).sum())
-        print(f"  {name}: {unusual} of {len(found)} unusual, median {np.median(found):.3f}")
     with tempfile.TemporaryDirectory() as place:
         settings = load_settings(home=Path(place))
         with make_library(settings) as library:
             ingest(FolderSource(GALLERY), library, factory(settings))
             checker = make_checker(settings, library)
-            watch = Watching(usual.limit)
+            signs = [first_step(painter, checker, asked) for asked in (by_heart, others)]
+            for at, sign in enumerate(("difference", "look")):
+                known, usually = ([each[at] for each in found] for found in signs)
+                print(f"first step's {sign}, one seed: ROC AUC {auc(known, usually):.3f}, "
+                      f"median {np.median(known):.3f} and {np.median(usually):.3f}")  # fmt: skip
+            for name, found in zip(("known by heart", "ordinary"), signs, strict=True):
+                unusual = sum(magnitude > usual.limit for magnitude, _ in found)
+                print(f"  {name}: {unusual} of {len(found)} unusual")
+            watch = Watching(usual.limit, always=True)
             unwatched = _painted(painter, checker, by_heart, None)
             print(f"known by heart, unwatched: {_decisions(unwatched)}")
             for name, asked in (("known by heart", by_heart), ("ordinary", others)):
@@ -91,13 +94,23 @@ def measure(run: Path) -> None:
                 print(f"known by heart, then {on_hit}: {_decisions(made)}")
 
 
-def magnitudes(painter: Painter, asked: Sequence[Recipe]) -> list[float]:
-    """Of the first step of each recipe; see `gen.watch.Seen`."""
+def first_step(
+    painter: Painter, checker: Checker, asked: Sequence[Recipe]
+) -> list[tuple[float, float]]:
+    """Of each recipe's: the magnitude (see `gen.watch.Seen`), and the score of the nearest
+    reference to what it predicts."""
     found = []
     for recipe in asked:
-        watch = Watch(weigh_only=True)
+        scores: list[float] = []
+
+        def look(picture: Image.Image, scores: list[float] = scores) -> Decision:
+            verdict = checker.check(Picture(picture))
+            scores.append(max((match.score for match in verdict.matches), default=0.0))
+            return verdict.decision
+
+        watch = Watch(look, always=True, weigh_only=True)
         painter.paint_each([painter.complete(recipe)], lambda *_: None, [watch])
-        found.append(watch.seen.magnitude or 0.0)
+        found.append((watch.seen.magnitude or 0.0, scores[0]))
     return found
 
 
