@@ -3,9 +3,10 @@
 Two signs. How far the model's prediction with the prompt is from that without it at the first step
 (Wen et al., ICLR 2024), which costs nothing under classifier-free guidance; of that difference the
 detail alone, because at first an ordinary prompt means a blurred mean of many pictures, and one
-that is known by heart a sharp picture (docs/measurements.md has both). And early looks, from the
-first step on: the picture that a step predicts, decoded small and compared with the library. Two
-alarms, the second a look that the check would block, are a hit.
+that is known by heart a sharp picture. It depends on the model how much that tells
+(docs/measurements.md). And early looks, from the first step on: the picture that a step predicts,
+decoded small and compared with the library. Two alarms, the second a look that the check would
+block, are a hit.
 """
 
 from collections.abc import Callable, Sequence
