@@ -100,9 +100,11 @@ def few_steps(loras: Iterable[str]) -> FewSteps | None:
     return None
 
 
-def steps(usual: int, quality: str) -> int:
-    """Models that are distilled to a few steps keep them."""
-    return usual if usual < 10 else round(usual * QUALITIES[quality])
+def steps(kind: Family, usual: int, quality: str) -> int:
+    """Models that are distilled to a few steps keep them; the starter has few and is not."""
+    if usual < 10 and kind is not STARTER:
+        return usual
+    return round(usual * QUALITIES[quality])
 
 
 def family(pipeline: str) -> Family:

@@ -101,7 +101,7 @@ class DiffusersPainter:
         self._reads_alone = reads_alone(self.pipeline)
         self._own_scheduler = self.pipeline.scheduler
         usual, self._guidance = _usual(self.pipeline, self._family)
-        self._steps = families.steps(usual, engine.preset)
+        self._steps = families.steps(self._family, usual, engine.preset)
         self._cache = self._family.cache if engine.preset == "fast" else None
         self._step, self._side = step_and_side(self.pipeline)
         if engine.weights:

@@ -225,7 +225,7 @@ class Observation:
 MAX_MATCHES = 10
 _MENTION = 0.15  # score under which a candidate is not worth listing
 _ALIKE_SCORE = 0.3  # of a recipe that is near and decides nothing
-_LEAST_PART = 0.1  # of a reference that a picture is said to hold; less is told as near
+_LEAST_PART = 0.05  # of a reference that a picture is said to hold; less is told as near
 _LOOKS = 3  # candidates that get a second look for their similarities alone
 
 
@@ -352,7 +352,7 @@ def _why(candidate: Candidate, policy: Policy, likeness: Likeness | None) -> Why
     by_whole, points = score(replace(candidate, similarity=whole), policy), score(candidate, policy)
     if by_whole >= BLOCK_SCORE or (points >= BLOCK_SCORE and not aligned):
         return "edited copy" if aligned and found and found.edits else "copy"
-    if points >= REVIEW_SCORE and aligned and found and found.covered >= _LEAST_PART:
+    if points >= REVIEW_SCORE and aligned:
         return "edited copy"
     return _recipe_why(likeness) if likeness else "look-alike"
 
@@ -366,7 +366,7 @@ def _finding(match: Match) -> tuple[Decision, str]:
     if match.score >= BLOCK_SCORE:
         kind = "edited copy" if match.why == "edited copy" else "near copy"
         return Decision.BLOCK, f"{kind} of {name}{done}{too}"
-    if match.why == "edited copy":
+    if match.why == "edited copy" and (match.overlap or 0.0) >= _LEAST_PART:
         return Decision.REVIEW, f"holds {match.overlap:.0%} of {name}{done}{too}"
     if match.score < REVIEW_SCORE:
         return Decision.CLEAR, ""

@@ -282,8 +282,8 @@ def test_a_copy_shows_evidence_and_sends_none_of_its_bytes(
 
 
 def test_size_sampler_and_a_picture_to_begin_with(page: Page, tmp_path: Path) -> None:
-    begin = tmp_path / "red.png"
-    Image.new("RGB", (96, 64), "red").save(begin)
+    begin = tmp_path / "begin.png"
+    Image.open(PHOTOS / "ihc.png").convert("RGB").resize((384, 256)).save(begin)
     page.driver.find_element(By.CSS_SELECTOR, "button.label-wrap").click()
     page.choose("size", "landscape")
     page.choose("sampler", "UniPC")

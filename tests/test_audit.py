@@ -151,7 +151,7 @@ def test_a_report_shows_so_many_and_tells_of_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     rows = list(audit(entries, checker, hashes_only))
-    monkeypatch.setattr(report, "_ILLUSTRATED", 1)
+    monkeypatch.setattr(report, "MAX_ILLUSTRATED", 1)
     report.write_html(rows, tmp_path / "r.html", library, title="Entries")
     html = (tmp_path / "r.html").read_text("utf-8")
     blocked = [row for row in rows if row["decision"] == "block"]
