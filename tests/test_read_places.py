@@ -207,6 +207,8 @@ def test_credentials_in_a_gif_are_seen() -> None:
     data = out.getvalue()
     assert gather(data, None).credentials is False
     assert gather(data[:-1] + block + b";", None).credentials is True
+    frame = b"\x2c" + bytes(4) + b"\1\0\1\0\0" + b"\x02\x02\x44\x01\0"
+    assert gather(data[:-1] + frame * 20_001 + block + b";", None).credentials is True
 
 
 def test_a_graph_of_many_walks_ends() -> None:

@@ -188,6 +188,8 @@ def _gif(data: bytes) -> Iterator[Part]:
             frames += 1
             if frames > MAX_FRAMES:
                 yield Part("text", "GIF", FRAMES, too_large=True)
+                if b"C2PA_GIF" in data[at:]:
+                    yield Part("c2pa", "GIF C2PA")
                 return
             at = _blocks(data, at + 11 + _table(data, at + 9))[1]
         elif data[at] == 0x21:

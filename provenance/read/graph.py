@@ -14,7 +14,7 @@ from typing import Any
 
 MAX_NODES = 2_000
 MAX_INPUTS = 200  # of one node
-MAX_STEPS = 500_000  # inputs that are looked at in all; a graph of 500 nodes needs about 50,000
+MAX_STEPS = 500_000  # inputs that are looked at in all
 _GENERIC = ("value", "Value", "int", "float", "number", "INT", "FLOAT", "a")
 _TEXTS = ("populated_text", "text", "string", "prompt", "value", "String", "Text", "STRING",
           "text_0", "positive_prompt", "wildcard_text")  # fmt: skip
